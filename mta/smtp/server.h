@@ -1,0 +1,93 @@
+/* mta/smtp/server.h - the server side of an SMTP session: bytes and time in, bytes and events out.
+ * No sockets, no clock, no queue. RFC 5321, 2920, 1870, 6152, 2034/3463, 3207. One thread at a time.
+ *
+ * The owner feeds bytes with smtp_server_input() and sends what lies in smtp_server_output(). Decisions are asked
+ * through the events; a decision that takes time (the commit behind the final dot) is answered later by
+ * smtp_server_answer(), until then the session eats no more than its input buffer (64 KiB) and says so by
+ * smtp_server_wants_input(). */
+#ifndef MTA_SMTP_SERVER_H
+#define MTA_SMTP_SERVER_H
+
+#include "mta/base/buf.h"
+#include "mta/smtp/address.h"
+
+#define SMTP_COMMAND_LINE_MAX 2048 /* longer: 500 5.5.2, then resync at LF */
+#define SMTP_SERVER_ERRORS_MAX 50  /* bad commands before 421 4.7.0 and close */
+
+struct smtp_server_options {
+    const char *hostname;
+    const char *banner;          /* text behind the hostname in the greeting: "ESMTP" */
+    uint64_t max_message_bytes;
+    uint32_t max_recipients;     /* over it: 452 4.5.3 */
+    bool offer_starttls;
+    bool require_starttls;       /* MAIL before TLS: 530 5.7.0 Must issue a STARTTLS command first */
+    bool refuse_long_lines;      /* over 998 octets: 5xx at the dot; else up to 1 MiB a line */
+    size_t header_max;           /* header section over it: 552 5.3.4 at the dot */
+};
+
+/* What an event says back: code 0 means "as usual" (the session's own 250); else this reply is sent and, if it is
+ * 4xx/5xx, the command failed. text without CRLF, with the enhanced code at its start: "5.7.1 Relaying denied". */
+struct smtp_verdict {
+    uint16_t code;
+    char text[400];
+};
+
+struct smtp_mail {
+    struct str sender;        /* "" : <> ; verbatim mailbox otherwise */
+    struct str sender_domain; /* verbatim; "" for <> */
+    uint64_t declared_bytes;  /* SIZE=, 0: none */
+    bool body_8bit;
+};
+
+struct smtp_server_events {
+    /* The client named itself (any HELO/EHLO). */
+    void (*on_hello)(struct str name, bool extended, void *ctx);
+    /* The owner begins TLS after the output has been sent; then smtp_server_tls_started(). */
+    void (*on_starttls)(void *ctx);
+    void (*on_mail)(const struct smtp_mail *mail, struct smtp_verdict *verdict, void *ctx);
+    void (*on_rcpt)(const struct smtp_address *address, struct smtp_verdict *verdict, void *ctx);
+    /* DATA after at least one accepted RCPT; code 0: 354 follows. */
+    void (*on_data)(struct smtp_verdict *verdict, void *ctx);
+    /* Content without the dots, in order. Not called any more once the message is to be refused (too big, faults). */
+    void (*on_content)(const char *bytes, size_t len, void *ctx);
+    /* The end was seen. faults 0: the owner stores the message and calls smtp_server_answer() sooner or later (also at once, from
+     * inside). refused true: the session has refused it already (bare CR/LF, size ...); `reason` says why: drop what was kept. */
+    void (*on_content_end)(bool refused, const char *reason, void *ctx);
+    /* RSET, EHLO in a transaction, QUIT, STARTTLS: the transaction is gone. Also when the session ends within DATA. */
+    void (*on_reset)(void *ctx);
+    /* The session is to be closed after its output has been sent: QUIT, 421. */
+    void (*on_quit)(void *ctx);
+    /* A reply of 4xx or 5xx went out, for the log. line: without CRLF. */
+    void (*on_refusal)(uint16_t code, struct str line, void *ctx);
+};
+
+struct smtp_server;
+struct smtp_server *smtp_server_new(const struct smtp_server_options *options,
+                                    const struct smtp_server_events *events, void *ctx);
+void smtp_server_free(struct smtp_server **serverp); /* calls no event */
+
+/* Queue the greeting: 220, or e.g. verdict 421 4.3.2 too many connections / 554: then the session is to be closed. */
+void smtp_server_greet(struct smtp_server *server, const struct smtp_verdict *verdict);
+
+/* Bytes from the peer; all are taken (kept up to 64 KiB while waiting; the owner looks at wants_input first).
+ * Bytes that arrive before the greeting was queued, or pipelined where that is not allowed (behind EHLO, DATA, STARTTLS),
+ * are handled as RFC 2920 says; behind STARTTLS they are dropped and counted (cases O10). */
+void smtp_server_input(struct smtp_server *server, const char *bytes, size_t len);
+bool smtp_server_wants_input(const struct smtp_server *server);
+struct buf *smtp_server_output(struct smtp_server *server); /* the owner consumes from it */
+
+/* The answer to on_content_end(refused false): 250 text, or a failure. Then buffered input goes on being handled. */
+void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *verdict);
+
+/* TLS runs: forget EHLO and transaction, offer STARTTLS no more. @return bytes that were pipelined behind STARTTLS and dropped */
+size_t smtp_server_tls_started(struct smtp_server *server);
+
+/* End from our side: queues "421 4.x.x text" (once), then on_quit. Used for the idle timeout (4.4.2) and shutdown (4.3.2).
+ * While the answer to a final dot is outstanding only the flag is kept: the answer goes first, then 421. */
+void smtp_server_shut(struct smtp_server *server, const char *text);
+
+/* Where it stands, for timeouts and status: */
+bool smtp_server_in_data(const struct smtp_server *server);        /* content is arriving */
+bool smtp_server_answer_pending(const struct smtp_server *server); /* final dot seen, answer outstanding */
+
+#endif

@@ -1,0 +1,282 @@
+/* queue/queue.h - the durable queue: an LMDB store, its group-commit writer thread, the due order.
+ *
+ * Knows envelopes and bytes, not SMTP. LMDB stays inside this folder. Who may call what:
+ *   - queue_put_*, queue_record, queue_admin: any thread; they hand work to the writer thread and
+ *     return at once. The result comes back through the caller's port (below).
+ *   - queue_read_* : any thread; one LMDB read transaction a thread, held at most 10 ms.
+ * Everything the writer finds waiting goes into one transaction (at most 4 MiB of body or 20 ms of
+ * work), is committed (synced), and only then reported. A lone message is committed at once; outcomes
+ * join the next accept's transaction, or are committed alone 5 ms after the first one waits. */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define QUEUE_MUST_USE __attribute__((warn_unused_result))
+
+#define QUEUE_DOMAIN_MAX 255      /* octets of a next-hop domain, without NUL */
+#define QUEUE_ADDRESS_MAX 1024    /* octets of a sender or recipient */
+#define QUEUE_RECIPIENTS_MAX 50000
+#define QUEUE_PIECE_MAX (256 * 1024)
+#define QUEUE_TEXT_MAX 1024       /* octets of an attempt's text; longer is cut */
+#define QUEUE_ID_TEXT 14          /* 13 characters of Crockford base32 and a NUL */
+#define QUEUE_NEVER INT64_MAX
+
+enum {
+    QUEUE_OK = 0,
+    QUEUE_ERR_FULL = -1,   /* max_size reached or the disk is nearly full: 452 4.3.1 */
+    QUEUE_ERR_IO = -2,     /* nothing was stored */
+    QUEUE_ERR_UNSURE = -3, /* undecided and could not be settled: neither 250 nor a refusal may be told */
+    QUEUE_ERR_LOCKED = -4, /* another process holds the queue */
+    QUEUE_ERR_SCHEMA = -5, /* written by a version that this one does not know */
+    QUEUE_ERR_DAMAGED = -6,/* the record does not decode; it is set aside */
+    QUEUE_ERR_CLOSED = -7, /* the queue is shutting down; nothing was stored */
+    QUEUE_ERR_LIMIT = -8,  /* an argument is over a limit above */
+};
+const char *queue_error_text(int code);
+
+/* ---- identifiers ---- */
+/* max(last + 1, milliseconds since the epoch << 22); reserved ahead in `meta`: never the same twice. */
+void queue_id_text(uint64_t id, char text[QUEUE_ID_TEXT]);
+/* Upper or lower case; I, L read as 1, O as 0 (Crockford). */
+QUEUE_MUST_USE bool queue_id_parse(const char *text, size_t len, uint64_t *id_out);
+
+/* ---- ports: how results come back ---- */
+struct queue;
+struct queue_port; /* one a consuming thread */
+
+/* notify is called from the writer thread when something waits (not again until queue_port_run has
+ * begun); it must only wake the owner (uv_async_send). */
+typedef void (*queue_notify_fn)(void *ctx);
+struct queue_port *queue_port_new(struct queue *queue, queue_notify_fn notify, void *ctx);
+void queue_port_run(struct queue_port *port);  /* owner's thread: runs the waiting callbacks */
+void queue_port_free(struct queue_port **portp); /* owner's thread; callbacks still to come are dropped */
+
+/* ---- open and close ---- */
+/* A unit: (message, next-hop domain), the recipients that travel together. */
+struct queue_unit_ref {
+    uint64_t id;
+    uint16_t unit;
+    int64_t accepted_unix_ms;
+    const char *domain; /* NUL-terminated, borrowed for the call */
+};
+
+struct queue_options {
+    const char *folder;  /* made if absent, mode 0700 */
+    uint64_t max_bytes;
+    /* Called on the writer thread after each commit that made units ready for delivery at once: a
+     * message was accepted (fresh). Must not block; copies what it keeps. Never NULL. */
+    void (*on_fresh)(const struct queue_unit_ref *units, size_t count, void *ctx);
+    /* After a commit that gave a domain an entry in `due` with a time that is now the domain's
+     * earliest (a deferral, a park, an admin's retry). Same rules. */
+    void (*on_due)(const char *domain, int64_t due_unix_ms, void *ctx);
+    /* After a commit in which an admin's step removed or changed a message behind the scheduler's back. */
+    void (*on_removed)(uint64_t id, void *ctx);
+    /* A line for the log: something an admin should know (swept n interrupted messages, record set aside, I/O error). */
+    void (*on_notice)(bool is_error, const char *text, void *ctx);
+    void *ctx;
+    int64_t (*wall_ms)(void); /* NULL: the system's clock; tests give their own */
+};
+
+/**
+ * Lock the folder, open the store, sweep `incoming`, start the writer thread.
+ *
+ * @return QUEUE_OK; QUEUE_ERR_LOCKED (error names the pid); QUEUE_ERR_SCHEMA; QUEUE_ERR_IO
+ * Does not scan the queue: cost does not depend on its depth (but for `incoming`, which is small).
+ */
+QUEUE_MUST_USE int queue_open(const struct queue_options *options, struct queue **queue_out,
+                              char *error, size_t error_size);
+
+/* Commit what waits, stop the writer, close. All ports must be freed first. Stores NULL. */
+void queue_close(struct queue **queuep);
+
+/* ---- accepting ---- */
+enum queue_rcpt_state {
+    QUEUE_RCPT_WAITING = 0, /* not tried, or to be tried again */
+    QUEUE_RCPT_DELIVERED = 1,
+    QUEUE_RCPT_FAILED = 2,         /* bounced (or null sender: logged only) */
+    QUEUE_RCPT_EXPIRED = 3,        /* bounced after its time */
+    QUEUE_RCPT_REMOVED = 4,        /* by an admin */
+    QUEUE_RCPT_BOUNCE_PENDING = 5, /* failed for good, its DSN is not stored yet (queue was full) */
+};
+
+struct queue_recipient {
+    const char *address; /* as given in RCPT, without <>; NUL-terminated; never empty */
+    const char *domain;  /* next-hop domain, lower case A-labels: recipients of equal domain form a unit */
+    /* Below: read back only; ignored by put. */
+    uint16_t unit;
+    enum queue_rcpt_state state;
+    uint32_t attempts; /* saturates */
+};
+
+struct queue_unit {
+    const char *domain;
+    int64_t due_unix_ms; /* next attempt; 0: fresh; QUEUE_NEVER: held or done */
+    uint32_t attempts;   /* finished ones; saturates */
+    bool held;
+    bool done;           /* every recipient has ended */
+};
+
+enum { /* flags of an envelope */
+    QUEUE_FLAG_8BIT = 1,    /* BODY=8BITMIME was given */
+    QUEUE_FLAG_BOUNCE = 2,  /* a DSN of ours */
+};
+
+struct queue_envelope {
+    const char *sender; /* "" is the null sender */
+    const struct queue_recipient *recipients;
+    size_t recipient_count;
+    uint32_t flags;
+    uint64_t header_bytes; /* length of the header section at the body's start, its final blank line excluded */
+    uint64_t body_bytes;   /* all stored bytes; put: filled in by the queue */
+    uint8_t body_hash[32]; /* DKIM relaxed body hash, made while it arrived; all zero: none */
+    const char *sign_domain; /* lower case From domain that picks the DKIM key, or "" */
+    int64_t accepted_unix_ms;
+    /* Below: read back only. */
+    const char *prefix;      /* header bytes to send before the stored ones (the DKIM signature), or "" */
+    const struct queue_unit *units;
+    size_t unit_count;
+};
+
+struct queue_put; /* a message on its way in */
+
+/* Begin: takes an id (after a crash or a clock step never one that was used). Any thread, no I/O.
+ * Calls on one put come from one thread. The port receives the result. */
+QUEUE_MUST_USE int queue_put_begin(struct queue *queue, struct queue_port *port,
+                                   struct queue_put **put_out, uint64_t *id_out);
+
+/* Hand over the next bytes (copied; at most QUEUE_PIECE_MAX a call). They reach the store before the
+ * commit, in transactions that are not larger than 4 MiB; `on_stored(len)` through the port tells that
+ * len bytes no longer take memory: that is what a sender's budget counts. on_stored may be NULL.
+ * @return 0, QUEUE_ERR_LIMIT. A failure to store shows up at commit. */
+typedef void (*queue_stored_fn)(size_t len, void *ctx);
+QUEUE_MUST_USE int queue_put_piece(struct queue_put *put, const void *bytes, size_t len,
+                                   queue_stored_fn on_stored, void *ctx);
+
+/* result: QUEUE_OK after the synced commit, and only then; FULL, IO, UNSURE, CLOSED, LIMIT. */
+typedef void (*queue_done_fn)(int result, void *ctx);
+
+/* All bytes are handed over; make it durable. Consumes the put; the envelope is copied. Exactly one
+ * callback through the port (none after the port is freed). */
+void queue_put_commit(struct queue_put *put, const struct queue_envelope *envelope,
+                      queue_done_fn on_done, void *ctx);
+
+/* Forget it; what was stored is removed. Consumes the put; no callback for the message, on_stored of its
+ * pieces still comes. */
+void queue_put_abort(struct queue_put *put);
+
+/* Cheap and approximate: would a message of this size be refused as FULL just now? Any thread. */
+bool queue_is_full(struct queue *queue, uint64_t bytes);
+
+/* ---- outcomes ---- */
+struct queue_attempt {
+    int64_t time_unix_ms;
+    const char *host;    /* "" if none was reached; all strings borrowed, cut at QUEUE_TEXT_MAX */
+    const char *address;
+    uint16_t code;       /* SMTP reply code, 0: none */
+    const char *status;  /* RFC 3463, "4.4.1" */
+    const char *text;    /* any bytes but NUL */
+    const char *tls;     /* "TLS1.3 ..." or "" */
+};
+
+struct queue_rcpt_outcome {
+    uint32_t recipient; /* index in the envelope */
+    enum queue_rcpt_state state;
+    const struct queue_attempt *attempt; /* NULL: none took place */
+};
+
+struct queue_bounce { /* a DSN that is accepted in the very transaction that records the failure */
+    const struct queue_envelope *envelope;
+    const void *bytes;
+    size_t len; /* at most 1 MiB */
+};
+
+struct queue_outcome {
+    uint64_t id;
+    uint16_t unit;
+    const struct queue_rcpt_outcome *recipients;
+    size_t recipient_count;
+    int64_t due_unix_ms; /* next attempt for what is still WAITING or BOUNCE_PENDING; ignored if nothing is */
+    bool count_attempt;  /* false: parked or not tried (window full, shutdown): no attempt is counted */
+    const char *prefix;  /* signature to keep for the next attempt, or NULL: unchanged */
+    const struct queue_bounce *bounce; /* or NULL */
+};
+
+/**
+ * Record what happened to a unit: recipient states, attempt rows (the first and the last 20 of each
+ * recipient), next due time; the message leaves the store when its last recipient has ended.
+ * Everything is copied. on_done through the port after the commit; with QUEUE_ERR_FULL (the bounce does
+ * not fit) or QUEUE_ERR_IO nothing of this outcome was recorded. A message that is gone (an admin
+ * removed it): QUEUE_OK.
+ */
+void queue_record(struct queue *queue, struct queue_port *port, const struct queue_outcome *outcome,
+                  queue_done_fn on_done, void *ctx);
+
+/* A unit that does not fit the scheduler's window: leaves `fresh`, enters `due` at the given time. No callback. */
+void queue_park(struct queue *queue, uint64_t id, uint16_t unit, int64_t due_unix_ms);
+
+/* ---- reading ---- */
+struct queue_message; /* a decoded record, a copy: free it with queue_message_free */
+
+/* @return 0; 1: no such message; QUEUE_ERR_DAMAGED; QUEUE_ERR_IO */
+QUEUE_MUST_USE int queue_read_message(struct queue *queue, uint64_t id, struct queue_message **out);
+const struct queue_envelope *queue_message_envelope(const struct queue_message *message);
+void queue_message_free(struct queue_message **messagep);
+
+/* Copy body bytes from offset on. @return bytes copied (0 at the end), or QUEUE_ERR_*; -100: gone */
+enum { QUEUE_READ_GONE = -100 };
+QUEUE_MUST_USE long queue_read_body(struct queue *queue, uint64_t id, uint64_t offset, void *buf,
+                                    size_t size);
+
+/* Attempts of a message in the order recipient, time. Stops when fn returns false. */
+typedef bool (*queue_attempt_fn)(uint32_t recipient, const struct queue_attempt *attempt, void *ctx);
+QUEUE_MUST_USE int queue_read_attempts(struct queue *queue, uint64_t id, queue_attempt_fn fn, void *ctx);
+
+/* `fresh` from `from` on, at most max ids. @return count; QUEUE_ERR_IO. Called in a loop at start. */
+QUEUE_MUST_USE long queue_read_fresh(struct queue *queue, uint64_t from, uint64_t *ids_out, size_t max);
+
+/* `next` after the position (time, domain) up to `until`: which domains have work. fn false: stop. */
+typedef bool (*queue_next_fn)(int64_t due_unix_ms, const char *domain, void *ctx);
+QUEUE_MUST_USE int queue_read_next(struct queue *queue, int64_t after_ms, const char *after_domain,
+                                   int64_t until_ms, queue_next_fn fn, void *ctx);
+
+/* `due` of one domain, in time order, up to `until`. fn false: stop. */
+typedef bool (*queue_due_fn)(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx);
+QUEUE_MUST_USE int queue_read_due(struct queue *queue, const char *domain, int64_t until_ms,
+                                  queue_due_fn fn, void *ctx);
+
+/* Messages by id after `after`, at most max; set-aside ones included. @return count; QUEUE_ERR_IO */
+QUEUE_MUST_USE long queue_read_ids(struct queue *queue, uint64_t after, uint64_t *ids_out, size_t max);
+
+/* Records that did not decode: set aside at the first look (kept byte for byte in database `damaged`). */
+struct queue_damaged {
+    uint64_t id;
+    const char *reason;
+    size_t bytes;
+};
+typedef bool (*queue_damaged_fn)(const struct queue_damaged *damaged, void *ctx);
+QUEUE_MUST_USE int queue_read_damaged(struct queue *queue, queue_damaged_fn fn, void *ctx);
+
+struct queue_counts {
+    uint64_t messages;
+    uint64_t units_fresh;    /* not tried yet (also those parked or in delivery) */
+    uint64_t units_deferred;
+    uint64_t units_held;
+    uint64_t damaged;
+    uint64_t bytes;          /* stored message bytes */
+    uint64_t file_bytes;     /* of the map in use */
+    uint64_t commits;        /* since open */
+};
+/* Counters kept in the same transactions (units) : no scan. */
+QUEUE_MUST_USE int queue_read_counts(struct queue *queue, struct queue_counts *counts_out);
+
+/* ---- admin steps: one message a call, through the writer ---- */
+enum queue_verb { QUEUE_VERB_RETRY, QUEUE_VERB_DELETE };
+/* RETRY: every waiting unit that was deferred becomes due now. DELETE: the message goes, waiting recipients
+ * end as REMOVED. result 1: no such message. */
+void queue_admin(struct queue *queue, struct queue_port *port, uint64_t id, enum queue_verb verb,
+                 queue_done_fn on_done, void *ctx);
+
+#endif
