@@ -16,7 +16,6 @@ struct dkim_body {
     struct dkim_hash hash;
     uint64_t blank_lines; /* CRLFs held back: dropped if the body ends here */
     bool pending_space;
-    bool line_has_text;
     bool pending_cr;
     bool any;             /* something was hashed */
 };
