@@ -178,8 +178,12 @@ static void test_body(void **state)
     }
 }
 
-/* Every text of up to seven of these bytes, whole and a byte at a time, against the rule of
- * section 3.4.4 read line by line. */
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* The rule of section 3.4.4, read line by line. */
 static size_t canonical_slow(struct str body, char *out)
 {
     size_t at = 0;
