@@ -3,7 +3,14 @@
  *
  * Life: new -> greeting -> EHLO (HELO after 5xx) -> [STARTTLS -> EHLO] -> READY -> transactions, one after the other -> QUIT.
  * Every failure arrives as an event with an outcome value; the session decides nothing about retries. The row of the oldest
- * command sent gets the reply. */
+ * command sent gets the reply.
+ *
+ * Events come only from inside _input, _closed, _timeout and _tls_failed; what the session refuses by itself (size,
+ * content_abort) is told by the next of those calls, and smtp_client_deadline() then says "now". So after every call the owner
+ * looks at the output and at the deadline. From inside an event the owner may call: on_ready: _send, _quit; on_go_ahead:
+ * _content*; and everywhere the questions (_output, _ready, ...). smtp_client_free is allowed from no event: the owner
+ * closes on its next turn. After on_end no event comes, and every call is accepted and does nothing (but _send and _quit, which
+ * need smtp_client_ready()). The output may then hold a last QUIT, which may be sent before closing. */
 #ifndef MTA_SMTP_CLIENT_H
 #define MTA_SMTP_CLIENT_H
 
@@ -23,7 +30,7 @@ enum smtp_failure {
     SMTP_FAIL_PROTOCOL, /* garbage, unexpected 1xx/2xx/3xx (counts as 4xx and ends the connection) */
     SMTP_FAIL_TIMEOUT,
     SMTP_FAIL_CLOSED,   /* EOF or reset */
-    SMTP_FAIL_TLS,      /* handshake failed */
+    SMTP_FAIL_TLS,      /* handshake failed: also when it timed out or the connection ended in it (cases O21) */
     SMTP_FAIL_POLICY,   /* required TLS not offered, 8-bit or size: ours; text says */
 };
 
@@ -32,9 +39,18 @@ struct smtp_result {
     enum smtp_stage stage;
     struct smtp_reply reply; /* code 0: no reply; then reply.text is our own words, one printable line */
 };
+/* Three that need more words:
+ * - FAIL_CLOSED at stage EHLO with reply.code 5xx: EHLO was refused with that reply and the peer closed before HELO was
+ *   answered: a fresh connection with helo_only may work.
+ * - stage MAIL with FAIL_CLOSED, or FAIL_REPLY 421, is also what an idle connection ends with: on a reused connection the
+ *   message was not at fault (cases O17).
+ * - FAIL_TIMEOUT or FAIL_CLOSED at stage DOT: the outcome is unknown (cases O16). */
+
+#define SMTP_CLIENT_CONTENT_MAX ((size_t)256 * 1024) /* bytes in one smtp_client_content() */
 
 struct smtp_client_options {
-    const char *hostname;   /* for EHLO */
+    const char *hostname;   /* for EHLO; copied */
+    bool helo_only;         /* no EHLO: the peer refused it on an earlier connection and closed */
     enum { SMTP_CLIENT_TLS_OFF, SMTP_CLIENT_TLS_MAY, SMTP_CLIENT_TLS_MUST } tls;
     uint32_t greeting_ms, ehlo_ms, tls_ms, mail_ms, rcpt_ms, data_ms, block_ms, dot_ms;
 };
@@ -89,9 +105,10 @@ void smtp_client_timeout(struct smtp_client *client, uint64_t now_ms);
 void smtp_client_tls_started(struct smtp_client *client, uint64_t now_ms); /* forgets all that was learnt; EHLO again */
 void smtp_client_tls_failed(struct smtp_client *client, const char *detail, uint64_t now_ms);
 
-/* Begin; only after on_ready. With PIPELINING: MAIL, all RCPT and DATA in one write. */
+/* Begin; only after on_ready (smtp_client_ready()). With PIPELINING: MAIL, all RCPT and DATA in one write. */
 void smtp_client_send(struct smtp_client *client, const struct smtp_transaction *transaction, uint64_t now_ms);
-/* Content bytes (unstuffed; dots are added here). @return false: the output holds more than 256 KiB, call again after it drained; nothing was taken */
+/* Content bytes (unstuffed; dots are added here). @return false: the output holds more than 256 KiB, call again after it drained; nothing was taken.
+ * After the transaction's end bytes are accepted and dropped. */
 MUST_USE bool smtp_client_content(struct smtp_client *client, const char *bytes, size_t len);
 void smtp_client_content_end(struct smtp_client *client, uint64_t now_ms);
 /* The owner cannot supply the rest (store failed): the session ends without the dot, on_transaction_done with FAIL_POLICY, 4.3.0. */

@@ -30,7 +30,9 @@ void smtp_reply_parser_init(struct smtp_reply_parser *parser);
 enum smtp_reply_result { SMTP_REPLY_MORE, SMTP_REPLY_DONE, SMTP_REPLY_BAD };
 
 /* Eat bytes until one reply is complete. *used_out says how many were taken; the rest belongs to the next reply.
- * BAD: no code, code changes mid-reply, line or reply too long. A bare LF ends a line here too (old servers). */
+ * BAD: no code, code changes mid-reply, line or reply too long. A bare LF ends a line here too (old servers).
+ * After DONE parser->reply is valid until the next feed. After BAD the parser is of no more use; parser->line
+ * and line_len hold the line at fault (as far as it fitted). on_line may be NULL. */
 MUST_USE enum smtp_reply_result smtp_reply_feed(struct smtp_reply_parser *parser, const char *bytes,
                                                 size_t len, size_t *used_out,
                                                 smtp_reply_line_fn on_line, void *ctx);
