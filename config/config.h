@@ -29,8 +29,12 @@ struct config_endpoint {
 };
 
 enum config_role { CONFIG_ROLE_SUBMISSION, CONFIG_ROLE_RELAY };
-enum config_listener_tls { CONFIG_LISTENER_TLS_OFF, CONFIG_LISTENER_TLS_OPTIONAL,
-                           CONFIG_LISTENER_TLS_REQUIRED, CONFIG_LISTENER_TLS_IMPLICIT };
+enum config_listener_tls {
+    CONFIG_LISTENER_TLS_OFF,
+    CONFIG_LISTENER_TLS_OPTIONAL,
+    CONFIG_LISTENER_TLS_REQUIRED,
+    CONFIG_LISTENER_TLS_IMPLICIT
+};
 enum config_tls { CONFIG_TLS_OFF, CONFIG_TLS_OPPORTUNISTIC, CONFIG_TLS_ENCRYPT, CONFIG_TLS_VERIFY };
 enum config_ip { CONFIG_IP_ANY, CONFIG_IP_4, CONFIG_IP_6 };
 enum config_log_format { CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
@@ -52,7 +56,7 @@ struct config_listener {
 };
 
 struct config_dkim {
-    const char *domain;   /* lower case */
+    const char *domain; /* lower case */
     const char *selector;
     const char *key_path; /* absolute */
     uint32_t line;
@@ -111,7 +115,8 @@ struct config {
     } delivery;
 
     struct {
-        const uint64_t *intervals_ms; /* at least one; the last repeats; jitter 0..+20% is the user's */
+        /* At least one; the last repeats; the jitter of 0..+20% is up to who uses them. */
+        const uint64_t *intervals_ms;
         size_t interval_count;
         uint64_t expire_ms;
         uint64_t expire_bounces_ms;
@@ -158,8 +163,9 @@ CONFIG_MUST_USE int config_load(const char *path, const struct config **config_o
 
 /* The same from memory; `name` stands for the file in messages, `folder` is the base of relative
  * paths. The bytes are hostile until checked: at most 1 MiB, any content. */
-CONFIG_MUST_USE int config_parse(const char *bytes, size_t len, const char *name, const char *folder,
-                                 const struct config **config_out, struct config_error *error_out);
+CONFIG_MUST_USE int config_parse(const char *bytes, size_t len, const char *name,
+                                 const char *folder, const struct config **config_out,
+                                 struct config_error *error_out);
 
 /* Another owner; returns its argument. */
 const struct config *config_ref(const struct config *config);
