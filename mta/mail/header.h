@@ -1,4 +1,5 @@
-/* mta/mail/header.h - reading a header section. Pure; survives anything; never changes bytes. RFC 5322 section 2.2. */
+/* mta/mail/header.h - reading a header section. Pure; survives anything; never changes bytes. RFC
+ * 5322 section 2.2. */
 #ifndef MTA_MAIL_HEADER_H
 #define MTA_MAIL_HEADER_H
 
@@ -10,8 +11,9 @@ struct header_field {
     struct str whole; /* the field with its folds and final CRLF */
 };
 
-/* Walks the fields of a header section (CRLF line ends). A line that is no field (no colon, empty name) ends the
- * walk's field with name.len 0 and whole set. @return false at the end (blank line or no bytes left) */
+/* Walks the fields of a header section (CRLF line ends). A line that is no field (no colon, empty
+ * name) ends the walk's field with name.len 0 and whole set. @return false at the end (blank line
+ * or no bytes left) */
 struct header_walk {
     struct str rest;
 };
@@ -26,12 +28,14 @@ struct header_facts {
     bool has_date, has_message_id, has_from, has_mime_version;
     uint32_t received_count; /* saturates */
     uint32_t from_count;
-    bool has_malformed;      /* a line that is no field */
-    char from_domain[256];   /* lower case; of the first mailbox in From ("" if none can be read): picks the DKIM key */
+    bool has_malformed;    /* a line that is no field */
+    char from_domain[256]; /* lower case; of the first mailbox in From ("" if none can be read):
+                              picks the DKIM key */
 };
 void header_facts_read(struct str section, struct header_facts *facts_out);
 
-/* First mailbox of an address list (From), comments, quoted strings, groups and display names skipped.
+/* First mailbox of an address list (From), comments, quoted strings, groups and display names
+ * skipped.
  * @return false: none. The parts point into value. */
 MUST_USE bool header_first_mailbox(struct str value, struct str *local_out, struct str *domain_out);
 
