@@ -20,6 +20,8 @@ struct smtp_server_options {
     uint64_t max_message_bytes;
     uint32_t max_recipients;     /* over it: 452 4.5.3 */
     bool offer_starttls;
+    bool accept_unqualified;     /* <root> goes to on_mail and on_rcpt with an empty domain, for the owner to complete; else
+                                    553. RCPT <postmaster> always does (RFC 5321 section 4.5.1) */
     bool require_starttls;       /* MAIL before TLS: 530 5.7.0 Must issue a STARTTLS command first */
     bool refuse_long_lines;      /* over 998 octets: 5xx at the dot; else up to 1 MiB a line */
     size_t header_max;           /* header section over it: 552 5.3.4 at the dot */
@@ -34,7 +36,7 @@ struct smtp_verdict {
 
 struct smtp_mail {
     struct str sender;        /* "" : <> ; verbatim mailbox otherwise */
-    struct str sender_domain; /* verbatim; "" for <> */
+    struct str sender_domain; /* verbatim; "" for <> and for an unqualified sender */
     uint64_t declared_bytes;  /* SIZE=, 0: none */
     bool body_8bit;
 };
@@ -57,7 +59,7 @@ struct smtp_server_events {
     void (*on_reset)(void *ctx);
     /* The session is to be closed after its output has been sent: QUIT, 421. */
     void (*on_quit)(void *ctx);
-    /* A reply of 4xx or 5xx went out, for the log. line: without CRLF. */
+    /* A reply of 4xx or 5xx went out, for the log. line: whole, code included, without CRLF; printable ASCII. */
     void (*on_refusal)(uint16_t code, struct str line, void *ctx);
 };
 

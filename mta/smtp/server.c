@@ -1,0 +1,316 @@
+/* mta/smtp/server.c - life of a server session, bytes in and replies out. RFC 5321, 2920, 3207. */
+#include "mta/smtp/server.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/smtp/server_private.h"
+
+#define INPUT_WANTED_MAX (64UL * 1024)       /* with this much waiting, no more is asked for */
+#define INPUT_MAX        (1024UL * 1024)     /* an owner that does not look at wants_input */
+#define OUTPUT_MAX       (8UL * 1024 * 1024) /* a peer that reads no reply */
+#define REPLY_MAX        512                 /* RFC 5321 section 4.5.3.1.5, CRLF included */
+
+struct smtp_server *smtp_server_new(const struct smtp_server_options *options,
+                                    const struct smtp_server_events *events, void *ctx)
+{
+    struct smtp_server *server = mem_alloc(sizeof *server);
+
+    server->options = *options;
+    server->options.hostname = str_dup(str_from(options->hostname));
+    server->options.banner = str_dup(str_from(options->banner));
+    server->events = *events;
+    server->ctx = ctx;
+    buf_init(&server->input, INPUT_MAX);
+    buf_init(&server->output, OUTPUT_MAX);
+    return server;
+}
+
+void smtp_server_free(struct smtp_server **serverp)
+{
+    struct smtp_server *server = *serverp;
+
+    if (server == NULL)
+        return;
+    assert(!server->running);
+    free((char *)server->options.hostname);
+    free((char *)server->options.banner);
+    free(server->shut_text);
+    buf_deinit(&server->input);
+    buf_deinit(&server->output);
+    buf_deinit(&server->content.piece);
+    free(server);
+    *serverp = NULL;
+}
+
+void server_set_state(struct smtp_server *server, enum server_state state)
+{
+#define TO(s) (1U << (s))
+    static const unsigned legal[] = {
+        [SERVER_UNGREETED] = TO(SERVER_NEW),
+        [SERVER_NEW] = TO(SERVER_READY) | TO(SERVER_STARTTLS),
+        [SERVER_READY] = TO(SERVER_READY) | TO(SERVER_MAIL) | TO(SERVER_STARTTLS),
+        [SERVER_MAIL] = TO(SERVER_READY) | TO(SERVER_RCPT),
+        [SERVER_RCPT] = TO(SERVER_READY) | TO(SERVER_RCPT) | TO(SERVER_DATA),
+        [SERVER_DATA] = TO(SERVER_READY) | TO(SERVER_ANSWER),
+        [SERVER_ANSWER] = TO(SERVER_READY),
+        [SERVER_STARTTLS] = TO(SERVER_NEW),
+        [SERVER_CLOSED] = 0,
+    };
+    assert(state == SERVER_CLOSED || (legal[server->state] & TO(state)) != 0);
+#undef TO
+    server->state = state;
+}
+
+/* ---- replies ---- */
+
+static void queue_line(struct smtp_server *server, uint16_t code, const char *text)
+{
+    char line[REPLY_MAX - 2 + 1];
+    int printed = snprintf(line, sizeof line, "%u %s", (unsigned)code, text);
+    size_t len = (size_t)printed < sizeof line ? (size_t)printed : sizeof line - 1;
+
+    assert(code >= 200 && code <= 599 && printed > 0);
+    for (size_t i = 0; i < len; i++) {
+        if (line[i] < ' ' || line[i] > '~')
+            line[i] = '?';
+    }
+    if (!buf_printf(&server->output, "%s\r\n", line)) {
+        server_end(server); /* sends commands without end and reads no reply */
+        return;
+    }
+    if (code >= 400)
+        server->events.on_refusal(code, (struct str){line, len}, server->ctx);
+}
+
+void server_end(struct smtp_server *server)
+{
+    bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT ||
+                       server->state == SERVER_DATA;
+
+    if (server->state == SERVER_CLOSED)
+        return;
+    server_set_state(server, SERVER_CLOSED);
+    if (transaction)
+        server->events.on_reset(server->ctx);
+    server->events.on_quit(server->ctx);
+}
+
+void server_reply(struct smtp_server *server, uint16_t code, const char *text)
+{
+    queue_line(server, code, text);
+    if (code == 421) /* RFC 5321 section 3.8: only before closing */
+        server_end(server);
+}
+
+void server_reply_fault(struct smtp_server *server, uint16_t code, const char *text)
+{
+    if (++server->faults > SMTP_SERVER_ERRORS_MAX)
+        server_reply(server, 421, "4.7.0 Too many errors");
+    else
+        server_reply(server, code, text);
+}
+
+void server_reset(struct smtp_server *server)
+{
+    bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT;
+
+    server->refused = false;
+    server->recipients = 0;
+    if (server->state != SERVER_NEW)
+        server_set_state(server, SERVER_READY);
+    if (transaction)
+        server->events.on_reset(server->ctx);
+}
+
+/* ---- bytes in ---- */
+
+static bool input_waits(const struct smtp_server *server)
+{
+    return server->state == SERVER_UNGREETED || server->state == SERVER_ANSWER;
+}
+
+static void skip_line(struct smtp_server *server)
+{
+    const char *lf = memchr(server->now.p, '\n', server->now.len);
+    size_t used = lf != NULL ? (size_t)(lf - server->now.p) + 1 : server->now.len;
+
+    server->skipping = lf == NULL;
+    server->now = str_skip(server->now, used);
+}
+
+/* @return false: the line is not complete yet */
+static bool next_line(struct smtp_server *server)
+{
+    struct str now = server->now;
+    size_t window = now.len < SMTP_COMMAND_LINE_MAX ? now.len : SMTP_COMMAND_LINE_MAX;
+    const char *lf = memchr(now.p, '\n', window);
+
+    if (lf == NULL && now.len < SMTP_COMMAND_LINE_MAX)
+        return false;
+    if (lf == NULL) {
+        skip_line(server);
+        server_reply_fault(server, 500, "5.5.2 Line too long");
+        return true;
+    }
+    struct str line = {now.p, (size_t)(lf - now.p)};
+    server->now = str_skip(now, line.len + 1);
+    /* A bare LF ends no line for a strict peer in front of us: to execute it would be to see
+     * commands that this peer took for content (CVE-2023-51764). A bare CR is refused with the
+     * control bytes. */
+    if (line.len == 0 || line.p[line.len - 1] != '\r') {
+        server_reply_fault(server, 500, "5.5.2 Line must end with CRLF");
+        return true;
+    }
+    line.len--;
+    server_command(server, line);
+    return true;
+}
+
+static void finish_shut(struct smtp_server *server)
+{
+    /* shut_text stays until the end: on_refusal may ask once more */
+    if (server->state == SERVER_STARTTLS)
+        server_end(server); /* a line in clear would be no TLS record: just close */
+    else if (server->state != SERVER_CLOSED)
+        server_reply(server, 421, server->shut_text);
+    free(server->shut_text);
+    server->shut_text = NULL;
+}
+
+/* Handles server->now until it is used up or has to wait. */
+static void run(struct smtp_server *server)
+{
+    bool more = true;
+
+    assert(!server->running);
+    server->running = true;
+    while (more && server->now.len > 0 && !input_waits(server)) {
+        if (server->state == SERVER_CLOSED || server->state == SERVER_STARTTLS) {
+            server->dropped_bytes += server->now.len;
+            server->now.len = 0;
+        } else if (server->state == SERVER_DATA) {
+            server_content_input(server);
+        } else if (server->skipping) {
+            skip_line(server);
+        } else {
+            more = next_line(server);
+        }
+        if (server->shut_text != NULL && server->state != SERVER_ANSWER)
+            finish_shut(server);
+    }
+    server->running = false;
+}
+
+/* Handles what waits in the input buffer. */
+static void run_waiting(struct smtp_server *server)
+{
+    server->now = buf_str(&server->input);
+    run(server);
+    buf_consume(&server->input, buf_len(&server->input) - server->now.len);
+    buf_release(&server->input);
+    server->now = (struct str){NULL, 0};
+}
+
+void smtp_server_input(struct smtp_server *server, const char *bytes, size_t len)
+{
+    assert(!server->running);
+    if (len == 0 || server->state == SERVER_CLOSED)
+        return;
+    if (buf_len(&server->input) > 0) {
+        if (!buf_add(&server->input, bytes, len))
+            smtp_server_shut(server, "4.7.0 Too much input");
+        else
+            run_waiting(server);
+        return;
+    }
+    /* the usual case: straight from the caller's bytes, only the rest is copied */
+    server->now = (struct str){bytes, len};
+    run(server);
+    if (server->now.len > 0 && !buf_add(&server->input, server->now.p, server->now.len))
+        smtp_server_shut(server, "4.7.0 Too much input");
+    server->now = (struct str){NULL, 0};
+}
+
+bool smtp_server_wants_input(const struct smtp_server *server)
+{
+    return server->state != SERVER_CLOSED && server->shut_text == NULL &&
+           buf_len(&server->input) < INPUT_WANTED_MAX;
+}
+
+struct buf *smtp_server_output(struct smtp_server *server)
+{
+    return &server->output;
+}
+
+/* ---- what the owner tells ---- */
+
+void smtp_server_greet(struct smtp_server *server, const struct smtp_verdict *verdict)
+{
+    char text[REPLY_MAX];
+
+    assert(!server->running);
+    if (server->state != SERVER_UNGREETED)
+        return; /* was shut before it was greeted */
+    if (verdict->code >= 400) {
+        server_reply(server, verdict->code, verdict->text);
+        server_end(server);
+        return;
+    }
+    snprintf(text, sizeof text, "%s %s", server->options.hostname, server->options.banner);
+    server_set_state(server, SERVER_NEW);
+    server_reply(server, 220, text);
+    run_waiting(server);
+}
+
+void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *verdict)
+{
+    assert(server->state == SERVER_ANSWER);
+    server_set_state(server, SERVER_READY);
+    server_reset(server);
+    if (verdict->code < 400) {
+        server->faults = 0;
+        server->chatter = 0;
+    }
+    server_reply(server, verdict->code != 0 ? verdict->code : 250,
+                 verdict->code != 0 ? verdict->text : "2.0.0 Ok");
+    if (server->running)
+        return;
+    if (server->shut_text != NULL)
+        finish_shut(server);
+    run_waiting(server);
+}
+
+size_t smtp_server_tls_started(struct smtp_server *server)
+{
+    size_t dropped = server->dropped_bytes;
+
+    assert(server->state == SERVER_STARTTLS || server->state == SERVER_CLOSED);
+    server->dropped_bytes = 0;
+    if (server->state == SERVER_CLOSED)
+        return dropped;
+    server->tls = true;
+    server_set_state(server, SERVER_NEW);
+    return dropped;
+}
+
+void smtp_server_shut(struct smtp_server *server, const char *text)
+{
+    if (server->state == SERVER_CLOSED || server->shut_text != NULL)
+        return;
+    server->shut_text = str_dup(str_from(text));
+    if (!server->running && server->state != SERVER_ANSWER)
+        finish_shut(server);
+}
+
+bool smtp_server_in_data(const struct smtp_server *server)
+{
+    return server->state == SERVER_DATA;
+}
+
+bool smtp_server_answer_pending(const struct smtp_server *server)
+{
+    return server->state == SERVER_ANSWER;
+}

@@ -1,0 +1,77 @@
+/* mta/smtp/server_private.h - what the files of the server session share: server.c (life, bytes,
+ * replies), server_command.c (the command table), server_mail.c (MAIL and RCPT), server_data.c
+ * (message content). */
+#ifndef MTA_SMTP_SERVER_PRIVATE_H
+#define MTA_SMTP_SERVER_PRIVATE_H
+
+#include "mta/smtp/dot.h"
+#include "mta/smtp/server.h"
+
+enum server_state {
+    SERVER_UNGREETED, /* the greeting is not queued yet: input waits */
+    SERVER_NEW,       /* no HELO or EHLO yet */
+    SERVER_READY,
+    SERVER_MAIL, /* MAIL accepted, no RCPT yet */
+    SERVER_RCPT, /* at least one RCPT accepted */
+    SERVER_DATA,
+    SERVER_ANSWER,   /* the final dot was seen, the owner's answer is outstanding: input waits */
+    SERVER_STARTTLS, /* 220 to STARTTLS is queued: input in clear is dropped */
+    SERVER_CLOSED,
+};
+
+/* The message whose content is arriving. What speaks against it is gathered until its end, so that
+ * the verdict does not depend on how the bytes were cut into segments. */
+struct server_content {
+    struct smtp_dot_reader reader;
+    struct buf piece; /* unstuffed content on its way to the owner */
+    uint64_t bytes;
+    uint64_t header_bytes; /* of the header section as far as it has been seen */
+    size_t header_line_bytes;
+    bool header_ended;
+};
+
+struct smtp_server {
+    struct smtp_server_options options; /* strings owned */
+    struct smtp_server_events events;
+    void *ctx;
+    enum server_state state;
+    bool tls;
+    struct buf input; /* what could not be handled yet */
+    struct buf output;
+    struct str now; /* the bytes being handled: the caller's, or those of input */
+    bool running;   /* inside the handling loop; events must not start it again */
+    bool skipping;  /* an overlong command line is being dropped up to its LF */
+    bool refused;   /* MAIL (in SERVER_READY) or a RCPT (later) was: what was pipelined behind it is
+                       no fault */
+    unsigned faults;  /* bad commands since the last accepted message */
+    unsigned chatter; /* commands that make long replies and carry no mail, likewise */
+    uint32_t recipients;
+    uint64_t dropped_bytes; /* in clear behind STARTTLS */
+    char *shut_text;        /* smtp_server_shut() waits for the end of an event or for the answer */
+    struct server_content content;
+};
+
+/* The only writer of the state; asserts that the move is legal. */
+void server_set_state(struct smtp_server *server, enum server_state state);
+
+/* Queue one reply line. text: enhanced code and words; unprintable bytes become '?'. 421 ends the
+ * session. */
+void server_reply(struct smtp_server *server, uint16_t code, const char *text);
+/* The same, for a bad command: counts against SMTP_SERVER_ERRORS_MAX. */
+void server_reply_fault(struct smtp_server *server, uint16_t code, const char *text);
+/* The transaction, if there is one, is gone: tells the owner. Back to SERVER_READY. */
+void server_reset(struct smtp_server *server);
+/* Nothing is read or answered any more; on_reset if there was a transaction, on_quit. */
+void server_end(struct smtp_server *server);
+
+/* Handle one complete command line, without its line end. */
+void server_command(struct smtp_server *server, struct str line);
+void server_mail(struct smtp_server *server, struct str args);
+void server_rcpt(struct smtp_server *server, struct str args);
+
+/* After 354. */
+void server_content_begin(struct smtp_server *server);
+/* Eat content from server->now, up to its end or the end of the bytes. */
+void server_content_input(struct smtp_server *server);
+
+#endif

@@ -1,0 +1,672 @@
+/* tests/unit/test_smtp_server.c - commands of the server session: which may come when, what they
+ * answer. Every conversation of the tables runs whole, one byte at a time, and cut in two at every
+ * byte. */
+#include "tests/unit/smtp_server_peer.h"
+
+/* ---- single commands, by state ---- */
+
+/* Conversations that lead into each state. */
+enum place { AT_START, AT_READY, AT_MAIL, AT_RCPT, AT_DONE, PLACE_COUNT };
+static const char *const way_to[PLACE_COUNT] = {
+    [AT_START] = "",
+    [AT_READY] = "EHLO c.example\r\n",
+    [AT_MAIL] = "EHLO c.example\r\nMAIL FROM:<a@b.example>\r\n",
+    [AT_RCPT] = "EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n",
+    [AT_DONE] =
+        "EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n.\r\n",
+};
+
+static const struct command_case {
+    const char *line;
+    const char *replies[PLACE_COUNT]; /* beginning of the reply */
+} command_cases[] = {
+    {"EHLO x", {"250-mail", "250-mail", "250-mail", "250-mail", "250-mail"}},
+    {"HELO x", {"250 mail", "250 mail", "250 mail", "250 mail", "250 mail"}},
+    {"EHLO", {"501 S", "501 S", "501 S", "501 S", "501 S"}},
+    {"HELO   ", {"501 S", "501 S", "501 S", "501 S", "501 S"}},
+    {"MAIL FROM:<a@b>", {"503 5.5.1", "250 2.1.0", "503 5.5.1", "503 5.5.1", "250 2.1.0"}},
+    {"RCPT TO:<a@b>", {"503 5.5.1", "503 5.5.1", "250 2.1.5", "250 2.1.5", "503 5.5.1"}},
+    {"DATA", {"503 5.5.1", "503 5.5.1", "503 5.5.1", "354 End", "503 5.5.1"}},
+    {"DATA x", {"503 5.5.1", "503 5.5.1", "503 5.5.1", "501 5.5.4", "503 5.5.1"}},
+    {"RSET", {"250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"}},
+    {"RSET x", {"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
+    {"NOOP", {"250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"}},
+    {"NOOP what ever", {"250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"}},
+    {"VRFY a", {"503 5.5.1", "252 2.5.2", "252 2.5.2", "252 2.5.2", "252 2.5.2"}},
+    {"VRFY", {"503 5.5.1", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
+    {"HELP", {"214 2.0.0", "214 2.0.0", "214 2.0.0", "214 2.0.0", "214 2.0.0"}},
+    {"QUIT", {"221 2.0.0", "221 2.0.0", "221 2.0.0", "221 2.0.0", "221 2.0.0"}},
+    {"QUIT x", {"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
+    {"STARTTLS", {"220 2.0.0", "220 2.0.0", "220 2.0.0", "220 2.0.0", "220 2.0.0"}},
+    {"STARTTLS x", {"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
+    {"AUTH PLAIN =", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
+    {"BDAT 5 LAST", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
+    {"EXPN a", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
+    {"TURN", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
+    {"ETRN a", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
+    {"FOO", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
+    {"", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
+    {" NOOP", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
+    {"NOOPS", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
+    {"MAILFROM:<a@b>", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
+    {"NO\tOP", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
+    {"NOOP \x7f", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
+    {"NOOP\rNOOP", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
+    {"NOOP\r", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
+    {"GET / HTTP/1.1", {"421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0"}},
+    {"post / HTTP/1.1", {"421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0"}},
+};
+
+static void test_commands_by_state(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    for (size_t i = 0; i < sizeof command_cases / sizeof command_cases[0]; i++) {
+        for (size_t place = 0; place < PLACE_COUNT; place++) {
+            struct peer peer;
+            peer_open(&peer, &options);
+            peer_greet(&peer);
+            peer_give_text(&peer, way_to[place]);
+            buf_clear(&peer.said);
+            peer_give_text(&peer, command_cases[i].line);
+            assert_int_equal(buf_len(&peer.said), 0); /* nothing before the line ends */
+            peer_give_text(&peer, "\r\n");
+            const char *want = command_cases[i].replies[place];
+            if (!str_starts_nocase(buf_str(&peer.said), str_from(want)))
+                fail_msg("%s in state %zu: %.*s", command_cases[i].line, place,
+                         (int)buf_len(&peer.said), buf_str(&peer.said).p);
+            peer_close(&peer);
+        }
+    }
+}
+
+/* ---- MAIL and RCPT ---- */
+
+struct argument_case {
+    const char *line;
+    const char *reply;
+    const char *event;
+};
+
+static const struct argument_case mail_cases[] = {
+    {"MAIL FROM:<>", "250 2.1.0", "mail;"},
+    {"mail from:<a@b.example>", "250 2.1.0", "mail a@b.example;"},
+    {"MAIL FROM: <a@b>", "250 2.1.0", "mail a@b;"},
+    {"MAIL  FROM:<a@b>  ", "250 2.1.0", "mail a@b;"},
+    {"MAIL FROM:<@r.example:a@b>", "250 2.1.0", "mail a@b;"},
+    {"MAIL FROM:<\"a b> SIZE=9\"@c>", "250 2.1.0", "mail \"a b> SIZE=9\"@c;"},
+    {"MAIL FROM:<a@b> BODY=8BITMIME", "250 2.1.0", "mail a@b 8bit;"},
+    {"MAIL FROM:<a@b> body=7bit size=10", "250 2.1.0", "mail a@b 10;"},
+    {"MAIL FROM:<a@b>  SIZE=1000000   BODY=8bitMIME ", "250 2.1.0", "mail a@b 8bit 1000000;"},
+    {"MAIL FROM:<a@b> SIZE=0", "250 2.1.0", "mail a@b;"},
+    {"MAIL FROM:<a@b> SIZE=00000000000000000001", "250 2.1.0", "mail a@b 1;"},
+    {"MAIL FROM:<a@b> SIZE=1000001", "552 5.3.4", ""},
+    {"MAIL FROM:<a@b> SIZE=10485760", "552 5.3.4", ""},
+    {"MAIL FROM:<a@b> SIZE=99999999999999999999", "552 5.3.4", ""},
+    {"MAIL FROM:<a@b> SIZE=100000000000000000000", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE=-1", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE=0x10", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE=+1", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE=", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE=1 SIZE=1", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> BODY=7BIT BODY=8BITMIME", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> BODY=BINARYMIME", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> BODY", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SMTPUTF8", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b> RET=FULL", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b> =", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b>SIZE=1", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b>>", "501 5.5.4", ""},
+    {"MAIL", "501 5.5.4", ""},
+    {"MAIL FROM", "501 5.5.4", ""},
+    {"MAIL TO:<a@b>", "501 5.5.4", ""},
+    {"MAIL FROM:", "501 5.1.7", ""},
+    {"MAIL FROM:a@b", "501 5.1.7", ""},
+    {"MAIL FROM:<a@b", "501 5.1.7", ""},
+    {"MAIL FROM:<a b@c>", "501 5.1.7", ""},
+    {"MAIL FROM:<a@b.>", "501 5.1.7", ""},
+    {"MAIL FROM:<\xc3\xbc@b>", "553 5.6.7", ""},
+    {"MAIL FROM:<root>", "553 5.1.7", ""},
+    {"MAIL FROM:<deny@b>", "550 5.7.1", "mail deny@b;"},
+    {"MAIL FROM:<later@b>", "451 4.3.0", "mail later@b;"},
+    {"MAIL FROM:<leave@b>", "421 4.3.2", "mail leave@b;quit;"},
+};
+
+static const struct argument_case rcpt_cases[] = {
+    {"RCPT TO:<a@b.example>", "250 2.1.5", "rcpt a@b.example;"},
+    {"rcpt to:<a@b>", "250 2.1.5", "rcpt a@b;"},
+    {"RCPT TO: <a@b>", "250 2.1.5", "rcpt a@b;"},
+    {"RCPT TO:<postmaster>", "250 2.1.5", "rcpt postmaster;"},
+    {"RCPT TO:<PostMaster>", "250 2.1.5", "rcpt PostMaster;"},
+    {"RCPT TO:<a@[192.0.2.1]>", "250 2.1.5", "rcpt a@[192.0.2.1];"},
+    {"RCPT TO:<\"foo@evil.test> ORCPT=a@b\"@good.test>", "250 2.1.5",
+     "rcpt \"foo@evil.test> ORCPT=a@b\"@good.test;"},
+    {"RCPT TO:<a..b@c>", "250 2.1.5", "rcpt a..b@c;"},
+    {"RCPT TO:<fine@b>", "251 2.1.5", "rcpt fine@b;"},
+    {"RCPT TO:<deny@b>", "550 5.7.1", "rcpt deny@b;"},
+    {"RCPT TO:<later@b>", "451 4.3.0", "rcpt later@b;"},
+    {"RCPT TO:<leave@b>", "421 4.3.2", "rcpt leave@b;reset;quit;"},
+    {"RCPT TO:<lines@b>", "550 5.1.1 a??250 b??\r\n", "rcpt lines@b;"},
+    {"RCPT TO:<a@b> ORCPT=rfc822;a@b", "555 5.5.4", ""},
+    {"RCPT TO:<a@b> NOTIFY=NEVER", "555 5.5.4", ""},
+    {"RCPT TO:<a@b>x", "501 5.5.4", ""},
+    {"RCPT TO:<>", "501 5.1.3", ""},
+    {"RCPT TO:<\"\">", "501 5.1.3", ""},
+    {"RCPT TO:a@b", "501 5.1.3", ""},
+    {"RCPT TO:<a@b,c@d>", "501 5.1.3", ""},
+    {"RCPT FROM:<a@b>", "501 5.5.4", ""},
+    {"RCPT", "501 5.5.4", ""},
+    {"RCPT TO:<root>", "553 5.1.3", ""},
+    {"RCPT TO:<a@\xc3\xbc>", "553 5.6.7", ""},
+};
+
+static void check_arguments(const struct argument_case *cases, size_t count, const char *way,
+                            const struct smtp_server_options *options)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct peer peer;
+        peer_open(&peer, options);
+        peer_greet(&peer);
+        peer_give_text(&peer, way);
+        buf_clear(&peer.said);
+        buf_clear(&peer.events);
+        peer_give_text(&peer, cases[i].line);
+        peer_give_text(&peer, "\r\n");
+        if (!str_starts_nocase(buf_str(&peer.said), str_from(cases[i].reply)))
+            fail_msg("%s: %.*s", cases[i].line, (int)buf_len(&peer.said), buf_str(&peer.said).p);
+        peer_expect_events(&peer, cases[i].event);
+        char codes[64];
+        peer_codes(&peer, codes, sizeof codes);
+        assert_int_equal(strlen(codes), 3); /* one reply, whatever is in it */
+        peer_close(&peer);
+    }
+}
+
+static void test_mail_arguments(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    (void)state;
+    check_arguments(mail_cases, sizeof mail_cases / sizeof mail_cases[0], way_to[AT_READY],
+                    &options);
+}
+
+static void test_rcpt_arguments(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    (void)state;
+    check_arguments(rcpt_cases, sizeof rcpt_cases / sizeof rcpt_cases[0], way_to[AT_MAIL],
+                    &options);
+}
+
+static void test_unqualified_where_accepted(void **state)
+{
+    static const struct argument_case mail[] = {
+        {"MAIL FROM:<root>", "250 2.1.0", "mail root;"},
+        {"MAIL FROM:<\"root\">", "501 5.1.7", ""},
+    };
+    static const struct argument_case rcpt[] = {{"RCPT TO:<root>", "250 2.1.5", "rcpt root;"}};
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    options.accept_unqualified = true;
+    check_arguments(mail, 2, way_to[AT_READY], &options);
+    check_arguments(rcpt, 1, way_to[AT_MAIL], &options);
+}
+
+static void test_without_limits(void **state)
+{
+    static const struct argument_case cases[] = {
+        {"MAIL FROM:<a@b> SIZE=18446744073709551614", "250 2.1.0",
+         "mail a@b 18446744073709551614;"},
+    };
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    options.max_message_bytes = 0;
+    check_arguments(cases, 1, way_to[AT_READY], &options);
+}
+
+/* ---- conversations ---- */
+
+static const struct talk {
+    const char *input;
+    const char *codes;
+    const char *events;
+    const char *content;
+} talks[] = {
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\nS: "
+     "x\r\n\r\n..dot\r\n.\r\nQUIT\r\nNOOP\r\n",
+     "220 250 250 250 250 354 250 221", "ehlo c;mail a@b;rcpt c@d;rcpt e@f;data;end;quit;",
+     "S: x\r\n\r\n.dot\r\n"},
+    /* two messages in one connection, the second pipelined behind the first's dot */
+    {"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<c@d>\r\nDATA\r\n1\r\n.\r\nMAIL FROM:<a@b>\r\nRCPT "
+     "TO:<c@d>\r\nDATA\r\n2\r\n.\r\n",
+     "220 250 250 250 354 250 250 250 354 250",
+     "helo c;mail;rcpt c@d;data;end;mail a@b;rcpt c@d;data;end;", "1\r\n2\r\n"},
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nRSET\r\nRSET\r\nDATA\r\n", "220 250 250 250 250 503",
+     "ehlo c;mail a@b;reset;", ""},
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nEHLO e\r\nRCPT TO:<c@d>\r\nHELO f\r\n",
+     "220 250 250 250 250 503 250", "ehlo c;mail a@b;rcpt c@d;reset;ehlo e;helo f;", ""},
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nQUIT\r\n", "220 250 250 250 221",
+     "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    /* RFC 2920: a pipelined group of which the server refuses a part */
+    {"EHLO c\r\nMAIL FROM:<deny@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nMAIL FROM:<a@b>\r\n",
+     "220 250 550 503 503 250", "ehlo c;mail deny@b;mail a@b;", ""},
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<deny@d>\r\nRCPT TO:<x@>\r\nDATA\r\nRSET\r\n",
+     "220 250 250 550 501 554 250", "ehlo c;mail a@b;rcpt deny@d;reset;", ""},
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<deny@d>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n",
+     "220 250 250 550 250 354 250", "ehlo c;mail a@b;rcpt deny@d;rcpt c@d;data;end;", ""},
+    /* bare line ends: refused, never executed */
+    {"EHLO c\nNOOP\r\n", "220 500 250", "", ""},
+    {"EHLO c\r\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\r\n", "220 250 500 503", "ehlo c;", ""},
+    {"\nNOOP\r\n\r\n", "220 500 250 500", "", ""},
+    /* what the peer calls itself goes into a header field */
+    {"EHLO a b(c)\xff\r\n", "220 250", "ehlo a?b(c)?;", ""},
+    {"EHLO [127.0.0.1]\r\n", "220 250", "ehlo [127.0.0.1];", ""},
+    /* a browser made to post: nothing behind the first line is looked at */
+    {"POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO c\r\nMAIL FROM:<a@b>\r\n", "220 421", "quit;", ""},
+    /* O10: behind STARTTLS nothing in clear counts, not even a part of a command */
+    {"EHLO c\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<v@y>\r\nRCPT TO:<", "220 250 220",
+     "ehlo c;starttls;", ""},
+    {"EHLO c\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\n", "220 250 250 220",
+     "ehlo c;mail a@b;reset;starttls;", ""},
+};
+
+static void run_talk(const struct talk *talk, size_t cut, enum peer_answer answer)
+{
+    struct smtp_server_options options = peer_options();
+    size_t len = strlen(talk->input);
+    struct peer peer;
+    size_t piece = 0;
+
+    peer_open(&peer, &options);
+    peer.answer = answer;
+    peer_greet(&peer);
+    for (size_t i = 0; i < len; i += piece) {
+        piece = cut == 0 ? 1 : i < cut ? cut - i : len - i;
+        peer_give(&peer, talk->input + i, piece);
+    }
+    peer_expect_codes(&peer, talk->codes);
+    peer_expect_events(&peer, talk->events);
+    assert_int_equal(buf_len(&peer.content), strlen(talk->content));
+    assert_memory_equal(buf_str(&peer.content).p, talk->content, strlen(talk->content));
+    peer_close(&peer);
+}
+
+static void test_talks(void **state)
+{
+    (void)state;
+
+    for (size_t i = 0; i < sizeof talks / sizeof talks[0]; i++) {
+        for (size_t cut = 0; cut <= strlen(talks[i].input); cut++) {
+            run_talk(&talks[i], cut, ANSWER_AT_ONCE);
+            run_talk(&talks[i], cut, ANSWER_LATER);
+        }
+    }
+}
+
+static void test_ehlo_keywords(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_take(&peer);
+    assert_int_equal(peer_said(&peer, "220 mail.example.com ESMTP\r\n"), 1);
+    buf_clear(&peer.said);
+    peer_give_text(&peer, "EHLO x\r\n");
+    static const char want[] =
+        "250-mail.example.com\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n"
+        "250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 HELP\r\n";
+    assert_int_equal(buf_len(&peer.said), sizeof want - 1);
+    assert_memory_equal(buf_str(&peer.said).p, want, sizeof want - 1);
+    peer_give_text(&peer, "STARTTLS\r\n");
+    assert_int_equal(smtp_server_tls_started(peer.server), 0);
+    buf_clear(&peer.said);
+    peer_give_text(&peer, "EHLO x\r\n");
+    assert_int_equal(peer_said(&peer, "STARTTLS"), 0);
+    assert_int_equal(peer_said(&peer, "250 HELP\r\n"), 1);
+    peer_close(&peer);
+}
+
+static void test_starttls_not_offered(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    options.offer_starttls = false;
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\nSTARTTLS\r\n");
+    assert_int_equal(peer_said(&peer, "250-STARTTLS"), 0);
+    peer_expect_codes(&peer, "220 250 502");
+    peer_close(&peer);
+}
+
+/* Everything learnt in clear is forgotten, what was pipelined is counted, in one segment or byte by
+ * byte. */
+static void test_tls_starts_afresh(void **state)
+{
+    static const char clear[] =
+        "EHLO c\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<";
+    static const size_t injected = sizeof "MAIL FROM:<evil@x>\r\nRCPT TO:<" - 1;
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    for (size_t cut = 0; cut < sizeof clear; cut++) {
+        struct peer peer;
+        peer_open(&peer, &options);
+        peer_greet(&peer);
+        for (size_t i = 0; cut == 0 && i < sizeof clear - 1; i++)
+            peer_give(&peer, clear + i, 1);
+        if (cut > 0) {
+            peer_give(&peer, clear, cut);
+            peer_give(&peer, clear + cut, sizeof clear - 1 - cut);
+        }
+        buf_clear(&peer.said);
+        buf_clear(&peer.events);
+        assert_int_equal(smtp_server_tls_started(peer.server), injected);
+        peer_give_text(&peer,
+                       "v@y>\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\nEHLO x\r\nMAIL FROM:<a@b>\r\n");
+        peer_expect_codes(&peer, "500 503 503 250 250");
+        peer_expect_events(&peer, "ehlo x;mail a@b;");
+        peer_close(&peer);
+    }
+}
+
+static void test_tls_required(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    options.require_starttls = true;
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(
+        &peer,
+        "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\nVRFY a\r\nNOOP\r\nSTARTTLS\r\n");
+    assert_int_equal(peer_said(&peer, "530 5.7.0 Must issue a STARTTLS command first\r\n"), 4);
+    peer_expect_codes(&peer, "220 250 530 530 530 530 250 220");
+    assert_int_equal(smtp_server_tls_started(peer.server), 0);
+    peer_give_text(&peer, "EHLO x\r\nMAIL FROM:<a@b>\r\n");
+    peer_expect_codes(&peer, "220 250 530 530 530 530 250 220 250 250");
+    peer_close(&peer);
+}
+
+static void test_early_talker_waits_for_greeting(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_give_text(&peer, "EHLO c\r\nNO");
+    peer_give_text(&peer, "OP\r\n");
+    peer_expect_codes(&peer, "");
+    peer_greet(&peer);
+    peer_take(&peer);
+    peer_expect_codes(&peer, "220 250 250");
+    peer_close(&peer);
+}
+
+static void test_refusing_greeting(void **state)
+{
+    static const struct smtp_verdict busy = {421, "4.3.2 Too many connections"};
+    static const struct smtp_verdict never = {554, "5.7.1 No service for you"};
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    for (int i = 0; i < 2; i++) {
+        struct peer peer;
+        peer_open(&peer, &options);
+        peer_give_text(&peer, "EHLO c\r\n");
+        smtp_server_greet(peer.server, i == 0 ? &busy : &never);
+        peer_give_text(&peer, "NOOP\r\n");
+        peer_expect_codes(&peer, i == 0 ? "421" : "554");
+        peer_expect_events(&peer, "quit;");
+        assert_int_equal(peer.refusals, 1);
+        assert_false(smtp_server_wants_input(peer.server));
+        peer_close(&peer);
+    }
+}
+
+/* ---- limits ---- */
+
+static void repeat(struct peer *peer, const char *text, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++)
+        peer_give_text(peer, text);
+}
+
+static void test_error_budget(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    repeat(&peer, "FOO\r\n", SMTP_SERVER_ERRORS_MAX);
+    assert_int_equal(peer_said(&peer, "500 5.5.1"), SMTP_SERVER_ERRORS_MAX);
+    assert_int_equal(peer.quits, 0);
+    peer_give_text(&peer, "FOO\r\nNOOP\r\n");
+    assert_int_equal(peer_said(&peer, "421 4.7.0"), 1);
+    assert_int_equal(peer_said(&peer, "250"), 0);
+    assert_int_equal(peer.quits, 1);
+    assert_int_equal(peer.refusals, SMTP_SERVER_ERRORS_MAX + 1);
+    peer_close(&peer);
+}
+
+static void test_error_budget_is_renewed_by_mail(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\n");
+    for (int i = 0; i < 3; i++) {
+        repeat(&peer, "FOO\r\n", 40);
+        peer_give_text(&peer, "MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\n.\r\n");
+    }
+    assert_int_equal(peer.quits, 0);
+    peer_close(&peer);
+}
+
+/* Refused addresses, and what was pipelined behind a refused MAIL, are no reason to end a session.
+ */
+static void test_refused_addresses_are_no_errors(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\nMAIL FROM:<deny@b>\r\n");
+    repeat(&peer, "RCPT TO:<a@b>\r\n", 200);
+    peer_give_text(&peer, "MAIL FROM:<a@b>\r\n");
+    repeat(&peer, "RCPT TO:<deny@b>\r\nRCPT TO:<bad>\r\nRCPT TO:<a@>\r\nDATA\r\n", 100);
+    peer_give_text(&peer, "RCPT TO:<a@b>\r\nDATA\r\n.\r\n");
+    assert_int_equal(peer.quits, 0);
+    assert_int_equal(peer_said(&peer, "250 2.0.0 Ok: queued"), 1);
+    peer_close(&peer);
+}
+
+static void test_out_of_order_is_an_error(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\n");
+    repeat(&peer, "RCPT TO:<a@b>\r\n", SMTP_SERVER_ERRORS_MAX + 1);
+    assert_int_equal(peer.quits, 1);
+    peer_close(&peer);
+}
+
+static void test_chatter(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    repeat(&peer, "EHLO x\r\n", 100);
+    assert_int_equal(peer_said(&peer, "250 HELP"), 100);
+    repeat(&peer, "EHLO x\r\n", 50);
+    assert_int_equal(peer_said(&peer, "450 4.7.0"), 50);
+    repeat(&peer, "EHLO x\r\n", 1);
+    assert_int_equal(peer.quits, 1);
+    peer_close(&peer);
+}
+
+static void test_recipient_limit(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    options.max_recipients = 3;
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<deny@d>\r\n");
+    repeat(&peer, "RCPT TO:<c@d>\r\n",
+           5); /* the same one: removing doubles is the owner's matter */
+    peer_give_text(&peer, "DATA\r\n.\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    peer_expect_codes(&peer, "220 250 250 550 250 250 250 452 452 354 250 250 250");
+    assert_int_equal(peer_said(&peer, "452 4.5.3"), 2);
+    peer_close(&peer);
+}
+
+/* O09: one 500 as soon as the limit is passed, then nothing until the line ends; memory stays flat.
+ */
+static void test_endless_line(void **state)
+{
+    static const size_t pieces[] = {1, 100, 2047, 2048, 2049, 65536};
+    struct smtp_server_options options = peer_options();
+    static char a[65536];
+    (void)state;
+
+    memset(a, 'A', sizeof a);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        struct peer peer;
+        peer_open(&peer, &options);
+        peer_greet(&peer);
+        for (size_t sent = 0; sent < 300000; sent += pieces[i]) {
+            assert_int_equal(peer_said(&peer, "500 5.5.2"), sent >= 2048 ? 1 : 0);
+            peer_give(&peer, a, pieces[i]);
+            assert_true(smtp_server_wants_input(peer.server));
+        }
+        peer_give_text(&peer, "\r");
+        peer_give_text(&peer, "\nNOOP\r\n");
+        peer_expect_codes(&peer, "220 500 250");
+        peer_close(&peer);
+    }
+}
+
+static void test_line_limit_is_exact(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    char line[SMTP_COMMAND_LINE_MAX + 2];
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    memset(line, 'x', sizeof line);
+    memcpy(line, "NOOP ", 5);
+    memcpy(line + SMTP_COMMAND_LINE_MAX - 2, "\r\n", 2);
+    peer_give(&peer, line, SMTP_COMMAND_LINE_MAX);
+    peer_expect_codes(&peer, "220 250");
+    memcpy(line + SMTP_COMMAND_LINE_MAX - 2, "x\r\n", 3);
+    peer_give(&peer, line, SMTP_COMMAND_LINE_MAX + 1);
+    peer_expect_codes(&peer, "220 250 500");
+    peer_give_text(&peer, "NOOP\r\n");
+    peer_expect_codes(&peer, "220 250 500 250");
+    peer_close(&peer);
+}
+
+/* Random bytes with command words between them: replies stay well-formed, segmentation changes
+ * nothing. */
+static void test_garbage(void **state)
+{
+    static const char *const words[] = {"EHLO x\r\n",
+                                        "MAIL FROM:<a@b>\r\n",
+                                        "RCPT TO:<c@d>\r\n",
+                                        "DATA\r\n",
+                                        "\r\n.\r\n",
+                                        "\r\n",
+                                        "\r",
+                                        "\n",
+                                        ".",
+                                        "\xff\xfe",
+                                        "RSET\r\n",
+                                        "NOOP\r\n"};
+    struct smtp_server_options options = peer_options();
+    uint32_t random = 1;
+    (void)state;
+
+    for (int round = 0; round < 300; round++) {
+        char text[1024];
+        size_t len = 0;
+        while (len < sizeof text - 20) {
+            random = random * 1664525 + 1013904223;
+            const char *word = words[(random >> 16) % (sizeof words / sizeof words[0])];
+            memcpy(text + len, word, strlen(word));
+            len += strlen(word);
+        }
+        struct peer whole, bytes;
+        peer_open(&whole, &options);
+        peer_open(&bytes, &options);
+        peer_greet(&whole);
+        peer_greet(&bytes);
+        peer_give(&whole, text, len);
+        for (size_t i = 0; i < len; i++)
+            peer_give(&bytes, text + i, 1);
+        char codes[4096];
+        peer_codes(&whole, codes, sizeof codes);
+        peer_expect_codes(&bytes, codes);
+        assert_true(str_equal(buf_str(&whole.events), buf_str(&bytes.events)));
+        peer_close(&whole);
+        peer_close(&bytes);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commands_by_state),
+        cmocka_unit_test(test_mail_arguments),
+        cmocka_unit_test(test_rcpt_arguments),
+        cmocka_unit_test(test_unqualified_where_accepted),
+        cmocka_unit_test(test_without_limits),
+        cmocka_unit_test(test_talks),
+        cmocka_unit_test(test_ehlo_keywords),
+        cmocka_unit_test(test_starttls_not_offered),
+        cmocka_unit_test(test_tls_starts_afresh),
+        cmocka_unit_test(test_tls_required),
+        cmocka_unit_test(test_early_talker_waits_for_greeting),
+        cmocka_unit_test(test_refusing_greeting),
+        cmocka_unit_test(test_error_budget),
+        cmocka_unit_test(test_error_budget_is_renewed_by_mail),
+        cmocka_unit_test(test_refused_addresses_are_no_errors),
+        cmocka_unit_test(test_out_of_order_is_an_error),
+        cmocka_unit_test(test_chatter),
+        cmocka_unit_test(test_recipient_limit),
+        cmocka_unit_test(test_endless_line),
+        cmocka_unit_test(test_line_limit_is_exact),
+        cmocka_unit_test(test_garbage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
