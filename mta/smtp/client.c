@@ -11,7 +11,7 @@
 #include "mta/smtp/client.h"
 #include "mta/smtp/client_private.h"
 
-#define OUTPUT_MAX         (4 * SMTP_CLIENT_CONTENT_MAX) /* 256 KiB waiting, twice one piece, commands */
+#define OUTPUT_MAX         (4 * SMTP_CLIENT_CONTENT_MAX) /* what waits, twice one piece, commands */
 #define COMMAND_MAX        1500 /* two words, one path of 512 octets, parameters */
 #define QUIT_TIMEOUT_MS    5000 /* courtesy only: nothing depends on the reply */
 #define PEER_TEXT_MAX      256  /* how much of a peer's line goes into our own words */
@@ -30,29 +30,29 @@ static void quit_answered(struct smtp_client *client, const struct smtp_reply *r
  * failure. */
 static const struct command_row {
     enum smtp_stage stage;
-    size_t timeout; /* its uint32_t in struct smtp_client_options */
     uint16_t ok_low, ok_high;
+    size_t timeout; /* its uint32_t in struct smtp_client_options */
     reply_fn on_ok;
     reply_fn on_refused; /* NULL: the session ends with that reply */
 } command_rows[] = {
-    [COMMAND_GREETING] = {SMTP_STAGE_GREETING, TIMEOUT(greeting_ms), 220, 220, client_greeting_ok,
+    [COMMAND_GREETING] = {SMTP_STAGE_GREETING, 220, 220, TIMEOUT(greeting_ms), client_greeting_ok,
                           NULL},
-    [COMMAND_EHLO] = {SMTP_STAGE_EHLO, TIMEOUT(ehlo_ms), 200, 299, client_ehlo_ok,
+    [COMMAND_EHLO] = {SMTP_STAGE_EHLO, 200, 299, TIMEOUT(ehlo_ms), client_ehlo_ok,
                       client_ehlo_refused},
-    [COMMAND_HELO] = {SMTP_STAGE_HELO, TIMEOUT(ehlo_ms), 200, 299, client_helo_ok, NULL},
-    [COMMAND_STARTTLS] = {SMTP_STAGE_STARTTLS, TIMEOUT(ehlo_ms), 220, 220, client_starttls_ok,
+    [COMMAND_HELO] = {SMTP_STAGE_HELO, 200, 299, TIMEOUT(ehlo_ms), client_helo_ok, NULL},
+    [COMMAND_STARTTLS] = {SMTP_STAGE_STARTTLS, 220, 220, TIMEOUT(ehlo_ms), client_starttls_ok,
                           client_starttls_refused},
-    [COMMAND_MAIL] = {SMTP_STAGE_MAIL, TIMEOUT(mail_ms), 200, 299, client_mail_ok,
+    [COMMAND_MAIL] = {SMTP_STAGE_MAIL, 200, 299, TIMEOUT(mail_ms), client_mail_ok,
                       client_mail_refused},
-    [COMMAND_RCPT] = {SMTP_STAGE_RCPT, TIMEOUT(rcpt_ms), 200, 299, client_rcpt_ok,
+    [COMMAND_RCPT] = {SMTP_STAGE_RCPT, 200, 299, TIMEOUT(rcpt_ms), client_rcpt_ok,
                       client_rcpt_refused},
-    [COMMAND_DATA] = {SMTP_STAGE_DATA, TIMEOUT(data_ms), 300, 399, client_data_ok,
+    [COMMAND_DATA] = {SMTP_STAGE_DATA, 300, 399, TIMEOUT(data_ms), client_data_ok,
                       client_data_refused},
-    [COMMAND_DOT] = {SMTP_STAGE_DOT, TIMEOUT(dot_ms), 200, 299, client_dot_ok, client_dot_refused},
-    [COMMAND_EMPTY_DOT] = {SMTP_STAGE_DOT, TIMEOUT(dot_ms), 200, 299, client_empty_dot_answered,
+    [COMMAND_DOT] = {SMTP_STAGE_DOT, 200, 299, TIMEOUT(dot_ms), client_dot_ok, client_dot_refused},
+    [COMMAND_EMPTY_DOT] = {SMTP_STAGE_DOT, 200, 299, TIMEOUT(dot_ms), client_empty_dot_answered,
                            client_empty_dot_answered},
-    [COMMAND_RSET] = {SMTP_STAGE_RSET, TIMEOUT(mail_ms), 200, 299, rset_ok, NULL},
-    [COMMAND_QUIT] = {SMTP_STAGE_QUIT, TIMEOUT(ehlo_ms), 200, 399, quit_answered, quit_answered},
+    [COMMAND_RSET] = {SMTP_STAGE_RSET, 200, 299, TIMEOUT(mail_ms), rset_ok, NULL},
+    [COMMAND_QUIT] = {SMTP_STAGE_QUIT, 200, 399, TIMEOUT(ehlo_ms), quit_answered, quit_answered},
 };
 static_assert(sizeof command_rows / sizeof command_rows[0] == COMMAND_COUNT, "one row a command");
 

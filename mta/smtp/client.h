@@ -5,12 +5,14 @@
  * Every failure arrives as an event with an outcome value; the session decides nothing about retries. The row of the oldest
  * command sent gets the reply.
  *
- * Events come only from inside _input, _closed, _timeout and _tls_failed; what the session refuses by itself (size,
- * content_abort) is told by the next of those calls, and smtp_client_deadline() then says "now". So after every call the owner
- * looks at the output and at the deadline. From inside an event the owner may call: on_ready: _send, _quit; on_go_ahead:
- * _content*; and everywhere the questions (_output, _ready, ...). smtp_client_free is allowed from no event: the owner
- * closes on its next turn. After on_end no event comes, and every call is accepted and does nothing (but _send and _quit, which
- * need smtp_client_ready()). The output may then hold a last QUIT, which may be sent before closing. */
+ * Events come only from inside _input, _closed, _timeout and _tls_failed; what the session refuses by
+ * itself (size, content_abort) is told by the next of those calls, and smtp_client_deadline() then says
+ * "now". So after every call the owner looks at the output and at the deadline. From inside an event the
+ * owner may call: on_ready: _send, _quit; on_go_ahead: _content, _content_end, _content_abort; on_starttls:
+ * _tls_started; and always the questions (_output, _ready, ...). smtp_client_free is allowed from inside no event: the
+ * owner frees on its next turn. After on_end no event comes, and every call is accepted and does nothing
+ * (but _send and _quit, which need smtp_client_ready()). The output may then hold a last QUIT, which may be
+ * sent before closing. */
 #ifndef MTA_SMTP_CLIENT_H
 #define MTA_SMTP_CLIENT_H
 
@@ -40,10 +42,10 @@ struct smtp_result {
     struct smtp_reply reply; /* code 0: no reply; then reply.text is our own words, one printable line */
 };
 /* Three that need more words:
- * - FAIL_CLOSED at stage EHLO with reply.code 5xx: EHLO was refused with that reply and the peer closed before HELO was
- *   answered: a fresh connection with helo_only may work.
- * - stage MAIL with FAIL_CLOSED, or FAIL_REPLY 421, is also what an idle connection ends with: on a reused connection the
- *   message was not at fault (cases O17).
+ * - FAIL_CLOSED at stage EHLO with reply.code 5xx: EHLO was refused with that reply and the peer closed
+ *   before HELO was answered: a fresh connection with helo_only may work.
+ * - stage MAIL with FAIL_CLOSED, or FAIL_REPLY 421, is also what an idle connection ends with: on a
+ *   reused connection the message was not at fault (cases O17).
  * - FAIL_TIMEOUT or FAIL_CLOSED at stage DOT: the outcome is unknown (cases O16). */
 
 #define SMTP_CLIENT_CONTENT_MAX ((size_t)256 * 1024) /* bytes in one smtp_client_content() */
@@ -95,7 +97,7 @@ void smtp_client_input(struct smtp_client *client, const char *bytes, size_t len
 void smtp_client_closed(struct smtp_client *client, const char *detail, uint64_t now_ms);
 struct buf *smtp_client_output(struct smtp_client *client);
 /* The kernel took bytes: restarts the block timer while content is being sent, and starts the dot timer
- * (10 minutes) only when the last byte was written (drained true; RFC 5321 section 4.5.3.2.6). */
+ * (dot_ms) only when the last byte was written (drained true; RFC 5321 section 4.5.3.2.6). */
 void smtp_client_progress(struct smtp_client *client, bool drained, uint64_t now_ms);
 
 /* When smtp_client_timeout() must be called (monotonic ms), UINT64_MAX: never. */

@@ -74,18 +74,17 @@ void client_note_extension(struct str line, void *ctx)
 void client_ehlo_ok(struct smtp_client *client, const struct smtp_reply *reply, uint64_t now_ms)
 {
     (void)reply;
-    if (client->encrypted || client->options.tls == SMTP_CLIENT_TLS_OFF) {
-        client_become_ready(client);
-    } else if ((client->offered & EXTENSION_STARTTLS) != 0) {
+    bool wants_tls = !client->encrypted && client->options.tls != SMTP_CLIENT_TLS_OFF;
+    if (wants_tls && (client->offered & EXTENSION_STARTTLS) != 0) {
         client_set_state(client, STATE_STARTTLS);
         client_command(client, COMMAND_STARTTLS, now_ms, "STARTTLS\r\n");
-    } else if (client->options.tls == SMTP_CLIENT_TLS_MAY) {
-        client_become_ready(client);
-    } else {
+    } else if (wants_tls && client->options.tls == SMTP_CLIENT_TLS_MUST) {
         struct smtp_result result;
         client_result_text(&result, SMTP_FAIL_POLICY, SMTP_STAGE_STARTTLS,
                            "TLS is required, but the server does not offer STARTTLS");
         client_end(client, &result);
+    } else {
+        client_become_ready(client);
     }
 }
 

@@ -8,10 +8,11 @@
 #include "mta/smtp/client.h"
 #include "mta/smtp/client_private.h"
 
-#define OUTPUT_HIGH_BYTES ((size_t)256 * 1024) /* no more content is taken above it */
-#define ENVELOPE_HIGH_BYTES                                                                        \
-    ((size_t)128 * 1024) /* a longer envelope goes on when this has drained */
-#define ADDRESS_MAX 512  /* RFC 5321 section 4.5.3.1.3 says 256; the field sends more */
+/* No more content is taken above the first; a longer envelope goes on when it is below the second.
+ */
+#define OUTPUT_HIGH_BYTES   ((size_t)256 * 1024)
+#define ENVELOPE_HIGH_BYTES ((size_t)128 * 1024)
+#define ADDRESS_MAX         512 /* RFC 5321 section 4.5.3.1.3 says 256; the field sends more */
 
 /* ---- the owner's results ---- */
 

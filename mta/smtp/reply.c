@@ -74,8 +74,8 @@ static void keep_text(struct smtp_reply_parser *parser, struct str text)
     if (text.len > 0 && parser->text_len > 0)
         add_char(parser, ' ');
     for (size_t i = 0; i < text.len; i++) {
-        char c = text.p[i];
-        add_char(parser, c == '\0' || c == '\r' || c == '\n' ? ' ' : c);
+        bool unfit = text.p[i] == '\0' || text.p[i] == '\r' || text.p[i] == '\n';
+        add_char(parser, (char)(unfit ? ' ' : text.p[i]));
     }
 }
 
