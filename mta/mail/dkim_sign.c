@@ -127,9 +127,13 @@ static size_t encode_base64(const uint8_t *bytes, size_t len, char *out)
             group |= bytes[i + 2];
         out[at++] = digits[group >> 18];
         out[at++] = digits[group >> 12 & 63];
-        out[at++] = i + 1 < len ? digits[group >> 6 & 63] : '=';
-        out[at++] = i + 2 < len ? digits[group & 63] : '=';
+        out[at++] = digits[group >> 6 & 63];
+        out[at++] = digits[group & 63];
     }
+    if (len % 3 != 0)
+        out[at - 1] = '=';
+    if (len % 3 == 1)
+        out[at - 2] = '=';
     return at;
 }
 

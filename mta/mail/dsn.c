@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEADER_MAX     (64 * 1024)
+#define HEADER_MAX     ((size_t)64 * 1024)
 #define LINE_MAX_BYTES 990 /* longer lines of the original are folded */
 #define MESSAGE_ID_MAX 900
 #define BOUNDARY_MAX   96
@@ -26,8 +26,11 @@ void dsn_make_address(const char *address, char out[DSN_ADDRESS_MAX + 1])
     size_t len = 0;
     if (address == NULL)
         address = "";
-    for (; address[len] != '\0' && len < DSN_ADDRESS_MAX; len++)
-        out[len] = address[len] >= ' ' && address[len] < 0x7f ? address[len] : '?';
+    for (; len < DSN_ADDRESS_MAX && address[len] != '\0'; len++) {
+        out[len] = '?';
+        if (address[len] >= ' ' && address[len] < 0x7f)
+            out[len] = address[len];
+    }
     out[len] = '\0';
 }
 
@@ -110,7 +113,6 @@ static void add_diagnostic(struct buf *out, const struct dsn_recipient *recipien
 {
     struct fold fold;
     char text[DSN_TEXT_MAX + 1];
-    char code[32];
 
     dsn_make_text(recipient->text, text);
     if (recipient->code == 0 && text[0] == '\0')
@@ -119,6 +121,7 @@ static void add_diagnostic(struct buf *out, const struct dsn_recipient *recipien
     if (recipient->code == 0) {
         fold_word(&fold, STR("x-mta;"));
     } else {
+        char code[32];
         (void)snprintf(code, sizeof code, "smtp; %" PRIu16 " %s", recipient->code,
                        dsn_status(recipient));
         fold_word(&fold, str_from(code));
@@ -151,11 +154,13 @@ static void add_line(struct buf *out, struct str line, bool *is_8bit)
     char piece[LINE_MAX_BYTES];
     bool first = true;
     do {
-        size_t len = line.len < sizeof piece ? line.len : sizeof piece;
-        for (size_t i = 0; i < len; i++) {
-            char c = line.p[i];
+        size_t len = 0;
+        for (; len < line.len && len < sizeof piece; len++) {
+            char c = line.p[len];
             *is_8bit = *is_8bit || ((unsigned char)c & 0x80) != 0;
-            piece[i] = c == '\0' || c == '\r' || c == '\n' ? '?' : c;
+            piece[len] = c;
+            if (c == '\0' || c == '\r' || c == '\n')
+                piece[len] = '?';
         }
         if (!first)
             (void)buf_add_text(out, " ");

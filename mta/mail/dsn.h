@@ -7,10 +7,10 @@
 struct dsn_recipient {
     const char *address;
     const char *status;           /* RFC 3463 "5.1.1" */
-    uint16_t code;                /* SMTP code, 0: none (our own decision) */
     const char *text;             /* the peer's or our words; any bytes: made printable here */
     const char *remote_host;      /* "" : none was reached */
     int64_t last_attempt_unix_ms; /* 0: none */
+    uint16_t code;                /* SMTP code, 0: none (our own decision) */
     bool expired;                 /* given up after retries: the text says so */
 };
 
@@ -23,13 +23,13 @@ struct dsn {
     int64_t now_unix_ms;
     const struct dsn_recipient *recipients;
     size_t recipient_count;
-    struct str
-        original_header; /* header section of the failed message; at most 64 KiB of whole lines are
-                            attached as text/rfc822-headers; 8-bit bytes make that part 8bit */
+    /* Header section of the failed message; at most 64 KiB of whole lines are attached as
+     * text/rfc822-headers; 8-bit bytes make that part 8bit. */
+    struct str original_header;
 };
 
 /* Room that is always enough for n recipients, whatever their texts. */
-#define DSN_SIZE_MAX(n) ((size_t)(n)*4096 + 1024 * 1024)
+#define DSN_SIZE_MAX(n) ((size_t)(n)*4096 + (size_t)1024 * 1024)
 
 /* Appends the whole message (CRLF, lines under 998 octets). *header_len_out: length of its header
  * section, the blank line excluded. *is_8bit_out: 8-bit bytes inside. false: no room in out. From:

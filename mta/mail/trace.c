@@ -25,9 +25,12 @@ static bool is_helo_byte(char c)
 static void add_helo(struct fold *fold, struct str helo)
 {
     char text[HELO_MAX];
-    size_t len = helo.len < sizeof text ? helo.len : sizeof text;
-    for (size_t i = 0; i < len; i++)
-        text[i] = is_helo_byte(helo.p[i]) ? helo.p[i] : '?';
+    size_t len = 0;
+    for (; len < helo.len && len < sizeof text; len++) {
+        text[len] = '?';
+        if (is_helo_byte(helo.p[len]))
+            text[len] = helo.p[len];
+    }
     fold_word(fold, len > 0 ? (struct str){text, len} : STR("unknown"));
 }
 
@@ -50,7 +53,10 @@ static void add_comment(struct fold *fold, const char *text)
         return;
     for (size_t i = 0; text[i] != '\0' && len <= COMMENT_MAX; i++) {
         bool plain = text[i] >= ' ' && text[i] < 0x7f && strchr("()\\", text[i]) == NULL;
-        comment[len++] = plain ? text[i] : '?';
+        comment[len] = '?';
+        if (plain)
+            comment[len] = text[i];
+        len++;
     }
     comment[len++] = ')';
     fold_words(fold, (struct str){comment, len}, sizeof comment);

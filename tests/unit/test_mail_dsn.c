@@ -329,7 +329,9 @@ static void test_largest(void **state)
     char *binary = malloc(size + 1);
     struct report report;
 
-    assert_true(one_word != NULL && many_words != NULL && binary != NULL);
+    assert_non_null(one_word);
+    assert_non_null(many_words);
+    assert_non_null(binary);
     memset(one_word, 'x', size);
     memset(binary, 0x80, size);
     for (size_t i = 0; i < size; i++)
@@ -375,7 +377,7 @@ static void test_original_is_cut(void **state)
     dsn.original_header = (struct str){section, lines * 32};
     build(&dsn, &report);
     struct str got = content(report.parts[2]);
-    assert_int_equal(got.len, 64 * 1024 / 32 * 32);
+    assert_int_equal(got.len, 65536);
     assert_memory_equal(got.p, section, got.len);
     buf_deinit(&report.message);
     free(section);
@@ -416,7 +418,7 @@ static void test_boundary_is_new(void **state)
     struct dsn dsn = make_dsn(&bob, 1);
     struct report report;
     struct buf section;
-    buf_init(&section, 64 * 1024);
+    buf_init(&section, 65536);
     for (int i = 0; i < 1000; i++) {
         if (i != 700)
             assert_true(buf_printf(&section, "--=_0ABCDEFGHJKMP_%d\r\n", i));
