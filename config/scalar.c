@@ -179,8 +179,10 @@ static bool parse_hop(const struct scalar_context *context, const char *text, vo
     char host[VALUE_DOMAIN_SIZE];
     if (strncmp(text, "smtps:", 6) == 0 || strncmp(text, "lmtp:", 5) == 0)
         return reason_set(why, "not available in this version (allowed: host:port)");
-    if (!value_hop(text, host, &hop->port, why))
+    uint16_t port;
+    if (!value_hop(text, host, &port, why))
         return false;
+    hop->port = port;
     hop->host = arena_copy(context->arena, host, strlen(host));
     hop->text = arena_copy(context->arena, text, strlen(text));
     return true;

@@ -125,7 +125,7 @@ static bool split_host_port(const char *text, struct host_port *out)
 static bool parse_port(const char *text, uint16_t *out)
 {
     uint64_t port;
-    struct reason unused;
+    struct reason unused = {""};
     if (!value_number(text, 1, 65535, &port, &unused))
         return false;
     *out = (uint16_t)port;
@@ -166,7 +166,7 @@ bool value_hop(const char *text, char host_out[VALUE_DOMAIN_SIZE], uint16_t *por
     struct host_port parts;
     struct config_network address;
     uint16_t port;
-    if (!split_host_port(text, &parts) || parts.host_len >= VALUE_DOMAIN_SIZE)
+    if (text[0] == '\0' || !split_host_port(text, &parts) || parts.host_len >= VALUE_DOMAIN_SIZE)
         return reason_set(why, "%s", expected);
     char host[VALUE_DOMAIN_SIZE];
     memcpy(host, parts.host, parts.host_len);
