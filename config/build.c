@@ -61,7 +61,7 @@ static int check_absent(const struct build *b, const struct schema_map *map,
 {
     if (means_absent(node, key->only))
         return 0;
-    struct reason why;
+    struct reason why = {""};
     if (key->only == NULL)
         reason_set(&why, "not available in this version (leave the key out)");
     else
@@ -73,7 +73,7 @@ static int set_scalar(const struct build *b, const struct schema_map *map,
                       const struct schema_key *key, const struct node *node, void *value,
                       void *second)
 {
-    struct reason why;
+    struct reason why = {""};
     const struct scalar_context context = {b->arena, b->folder};
     if (node->kind != NODE_SCALAR || is_null(node)) {
         scalar_expected(key, &why);
@@ -100,7 +100,7 @@ static void store_list(const struct schema_key *key, void *base, void *elements,
 static void set_fallback(const struct build *b, const struct schema_key *key, void *base)
 {
     const struct scalar_context context = {b->arena, b->folder};
-    struct reason why;
+    struct reason why = {""};
     if (key->fallback == NULL)
         return;
     if (key->shape == SCHEMA_ONE) {
@@ -231,7 +231,7 @@ static int build_map(const struct build *b, const struct schema_map *map, const 
         if (node_find(node, key->name) != NULL)
             continue;
         if (key->required && node != NULL) {
-            struct reason why;
+            struct reason why = {""};
             scalar_expected(key, &why);
             return report_at(b->report, node->place, name_of(map, key->name).text, "missing: %s",
                              why.text);
@@ -261,19 +261,15 @@ int build_config(const struct build *build, const struct node *root, struct conf
 
 const char *build_path(struct arena *arena, const char *folder, const char *path)
 {
-    size_t len = strlen(path);
     if (path[0] == '/')
-        return arena_copy(arena, path, len);
-    while (path[0] == '.' && path[1] == '/') {
+        return arena_copy(arena, path, strlen(path));
+    while (path[0] == '.' && path[1] == '/')
         path += strspn(path + 1, "/") + 1;
-        len = strlen(path);
-    }
     size_t folder_len = strlen(folder);
     while (folder_len > 0 && folder[folder_len - 1] == '/')
         folder_len--;
-    char *joined = arena_alloc(arena, folder_len + 1 + len + 1);
-    memcpy(joined, folder, folder_len);
-    joined[folder_len] = '/';
-    memcpy(joined + folder_len + 1, path, len);
+    size_t size = folder_len + 1 + strlen(path) + 1;
+    char *joined = arena_alloc(arena, size);
+    snprintf(joined, size, "%.*s/%s", (int)folder_len, folder, path);
     return joined;
 }

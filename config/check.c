@@ -157,7 +157,7 @@ static int default_hostname(const struct build *b, struct config *config)
 {
     struct place start = {1, 1};
     char machine[VALUE_DOMAIN_SIZE] = "", name[VALUE_DOMAIN_SIZE];
-    struct reason why;
+    struct reason why = {""};
     if (gethostname(machine, sizeof machine - 1) != 0)
         machine[0] = '\0';
     bool good = value_hostname(machine, name, &why);

@@ -3,6 +3,7 @@
 
 #include "config/scan.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,7 @@ static bool expects_key(const struct builder *b)
     if (b->depth == 0)
         return false;
     const struct level *level = &b->levels[b->depth - 1];
+    assert(level->node != NULL);
     return level->node->kind == NODE_MAP && level->key == NULL;
 }
 
@@ -109,7 +111,7 @@ static int take_scalar(struct builder *b, const yaml_event_t *event)
         level->key_place = place_of(event->start_mark);
         return 0;
     }
-    struct node *node;
+    struct node *node = NULL;
     if (add_node(b, event, NODE_SCALAR, &node) < 0)
         return -1;
     node->text = arena_copy(b->arena, text, len);
@@ -129,7 +131,7 @@ static int open_collection(struct builder *b, const yaml_event_t *event, enum no
                     "\"[::1]:587\" needs quotes)");
     if (b->depth == DEPTH_MAX)
         return fail(b, event, "nested too deep for a configuration");
-    struct node *node;
+    struct node *node = NULL;
     if (add_node(b, event, kind, &node) < 0)
         return -1;
     attach(b, node);

@@ -42,7 +42,7 @@ struct excerpt excerpt_of(const char *text)
     out.text[used++] = '"';
     while (*text != '\0' && used < room) {
         unsigned char c = (unsigned char)*text;
-        out.text[used++] = c < 0x20 || c == 0x7f ? '?' : *text;
+        out.text[used++] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
         text++;
     }
     if (*text != '\0') {

@@ -237,11 +237,18 @@ bool scalar_parse(const struct scalar_context *context, const struct schema_key 
     return reason_set(why, "expected no single value");
 }
 
-/* What the parser itself says to a text that no kind accepts; nothing is stored then. */
+/* What the parser itself says to an empty text, which no kind accepts. */
 void scalar_expected(const struct schema_key *key, struct reason *why)
 {
+    union {
+        uint64_t number;
+        const char *text;
+        struct config_network network;
+        struct config_endpoint endpoint;
+        struct config_hop hop;
+    } unused = {0}, unused_second = {0};
     struct arena none = {0};
     const struct scalar_context context = {&none, "/"};
-    bool good = scalar_parse(&context, key, "", NULL, NULL, why);
+    bool good = scalar_parse(&context, key, "", &unused, &unused_second, why);
     assert(!good);
 }

@@ -5,13 +5,13 @@
 static size_t decode(const unsigned char *p, size_t len, uint32_t *code_out)
 {
     static const struct {
-        unsigned char mask, lead;
         size_t size;
         uint32_t least; /* below it: overlong */
-    } forms[] = {{0x80, 0x00, 1, 0},
-                 {0xe0, 0xc0, 2, 0x80},
-                 {0xf0, 0xe0, 3, 0x800},
-                 {0xf8, 0xf0, 4, 0x10000}};
+        unsigned char mask, lead;
+    } forms[] = {{1, 0, 0x80, 0x00},
+                 {2, 0x80, 0xe0, 0xc0},
+                 {3, 0x800, 0xf0, 0xe0},
+                 {4, 0x10000, 0xf8, 0xf0}};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if ((p[0] & forms[i].mask) != forms[i].lead)
             continue;
@@ -61,6 +61,8 @@ int scan_bytes(const struct report *report, const char *bytes, size_t len)
         }
         if (code == '\t' && indent && tab_indents(bytes, len, at))
             return report_at(report, place, NULL, "a tab in the indentation: use spaces");
+        if (code == '%' && place.column == 1)
+            return report_at(report, place, NULL, "directives (%%NAME) are not supported");
         if (is_control(code) && code != '\t' && code != '\r')
             return report_at(report, place, NULL, "a control character (code %u) in the file",
                              (unsigned)code);

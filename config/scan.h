@@ -4,7 +4,8 @@
 
 #include "config/report.h"
 
-/* Valid UTF-8, no control characters but tab and line ends, no tab in an indentation.
+/* Valid UTF-8, no control characters but tab and line ends, no tab in an indentation, no
+ * %DIRECTIVE.
  * @return 0; -1 with the place in the report */
 CONFIG_MUST_USE int scan_bytes(const struct report *report, const char *bytes, size_t len);
 

@@ -24,11 +24,15 @@
         .name = (key), .kind = SCHEMA_DURATION, .field = TOP(timeouts.member), .min = 10,          \
         .max = 7 * DAY_MS, .fallback = (text)                                                      \
     }
-#define LIMIT(key, of, highest, text)                                                              \
+#define LIMIT(key, type, member, highest, text)                                                    \
     {                                                                                              \
-        .name = (key), .kind = SCHEMA_NUMBER, .field = of, .min = 1, .max = (highest),             \
-        .fallback = (text)                                                                         \
+        .name = (key), .kind = SCHEMA_NUMBER, .field = FIELD(type, member), .min = 1,              \
+        .max = (highest), .fallback = (text)                                                       \
     }
+/* Where a list goes. */
+#define ELEMENTS(type, member, count)                                                              \
+    .field = {(uint16_t)offsetof(type, member), (uint16_t)sizeof(void *)},                         \
+    .second = FIELD(type, count), .element = sizeof(*((type *)0)->member)
 
 #define KIB    ((uint64_t)1 << 10)
 #define MIB    ((uint64_t)1 << 20)
@@ -83,9 +87,7 @@ static const struct schema_key listener_keys[] = {
      .kind = SCHEMA_LISTEN,
      .shape = SCHEMA_ONE_OR_LIST,
      .required = true,
-     .field = FIELD(struct config_listener, addresses),
-     .second = FIELD(struct config_listener, address_count),
-     .element = sizeof(struct config_endpoint),
+     ELEMENTS(struct config_listener, addresses, address_count),
      .fallback = "127.0.0.1:587 [::1]:587"},
     {.name = "role",
      .kind = SCHEMA_WORD,
@@ -102,9 +104,7 @@ static const struct schema_key listener_keys[] = {
      .kind = SCHEMA_NETWORK,
      .shape = SCHEMA_LIST,
      .may_be_empty = true,
-     .field = FIELD(struct config_listener, trusted),
-     .second = FIELD(struct config_listener, trusted_count),
-     .element = sizeof(struct config_network),
+     ELEMENTS(struct config_listener, trusted, trusted_count),
      .fallback = "127.0.0.0/8 ::1"},
     {.name = "cleartext_auth", .kind = SCHEMA_WORD, .words = cleartext_words},
     {.name = "max_message_size",
@@ -113,8 +113,8 @@ static const struct schema_key listener_keys[] = {
      .min = KIB,
      .max = 2 * GIB,
      .fallback = "50MiB"},
-    LIMIT("max_recipients", FIELD(struct config_listener, max_recipients), 50000, "1000"),
-    LIMIT("max_connections", FIELD(struct config_listener, max_connections), 100000, "2000"),
+    LIMIT("max_recipients", struct config_listener, max_recipients, 50000, "1000"),
+    LIMIT("max_connections", struct config_listener, max_connections, 100000, "2000"),
     {.name = "long_lines",
      .kind = SCHEMA_WORD,
      .field = FIELD(struct config_listener, refuse_long_lines),
@@ -153,16 +153,12 @@ static const struct schema_key match_keys[] = {
      .kind = SCHEMA_RECIPIENT,
      .shape = SCHEMA_LIST,
      .may_be_empty = true,
-     .field = FIELD(struct config_route, recipients),
-     .second = FIELD(struct config_route, recipient_count),
-     .element = sizeof(char *)},
+     ELEMENTS(struct config_route, recipients, recipient_count)},
     {.name = "senders",
      .kind = SCHEMA_SENDER,
      .shape = SCHEMA_LIST,
      .may_be_empty = true,
-     .field = FIELD(struct config_route, senders),
-     .second = FIELD(struct config_route, sender_count),
-     .element = sizeof(char *)},
+     ELEMENTS(struct config_route, senders, sender_count)},
     ABSENT("users", "[]"),
     ABSENT("listeners", "[]"),
 };
@@ -173,9 +169,7 @@ static const struct schema_key route_keys[] = {
     {.name = "to",
      .kind = SCHEMA_HOP,
      .shape = SCHEMA_ONE_OR_LIST,
-     .field = FIELD(struct config_route, to),
-     .second = FIELD(struct config_route, to_count),
-     .element = sizeof(struct config_hop)},
+     ELEMENTS(struct config_route, to, to_count)},
     {.name = "choose", .kind = SCHEMA_WORD, .words = choose_words},
     {.name = "tls",
      .kind = SCHEMA_WORD,
@@ -202,15 +196,17 @@ static const struct schema_map source_map = {
     "delivery.source", source_keys, COUNT(source_keys), {0}};
 
 static const struct schema_key site_keys[] = {
-    LIMIT("connections", TOP(delivery.site_connections), 10000, "20"),
-    LIMIT("messages_per_connection", TOP(delivery.site_messages_per_connection), 1000000, "100"),
-    LIMIT("recipients_per_message", TOP(delivery.site_recipients_per_message), 50000, "100"),
+    LIMIT("connections", struct config, delivery.site_connections, 10000, "20"),
+    LIMIT("messages_per_connection", struct config, delivery.site_messages_per_connection, 1000000,
+          "100"),
+    LIMIT("recipients_per_message", struct config, delivery.site_recipients_per_message, 50000,
+          "100"),
     ABSENT("rate", "unlimited"),
 };
 static const struct schema_map site_map = {"delivery.site", site_keys, COUNT(site_keys), {0}};
 
 static const struct schema_key delivery_keys[] = {
-    LIMIT("port", TOP(delivery.port), 65535, "25"),
+    LIMIT("port", struct config, delivery.port, 65535, "25"),
     {.name = "ip",
      .kind = SCHEMA_WORD,
      .field = TOP(delivery.ip),
@@ -224,7 +220,7 @@ static const struct schema_key delivery_keys[] = {
      .fallback = "opportunistic"},
     {.name = "dane", .kind = SCHEMA_BOOL, .only = "false"},
     {.name = "mta_sts", .kind = SCHEMA_BOOL, .only = "false"},
-    LIMIT("max_connections", TOP(delivery.max_connections), 100000, "1000"),
+    LIMIT("max_connections", struct config, delivery.max_connections, 100000, "1000"),
     MAP("site", site_map),
     {.name = "allow_private_addresses",
      .kind = SCHEMA_BOOL,
@@ -238,9 +234,7 @@ static const struct schema_key retry_keys[] = {
     {.name = "intervals",
      .kind = SCHEMA_DURATION,
      .shape = SCHEMA_LIST,
-     .field = TOP(retry.intervals_ms),
-     .second = TOP(retry.interval_count),
-     .element = sizeof(uint64_t),
+     ELEMENTS(struct config, retry.intervals_ms, retry.interval_count),
      .min = 1000,
      .max = 30 * DAY_MS,
      .fallback = "5m 10m 20m 30m 1h 2h 4h"},
@@ -291,9 +285,7 @@ static const struct schema_key dns_keys[] = {
     {.name = "servers",
      .kind = SCHEMA_SERVER,
      .shape = SCHEMA_ONE_OR_LIST,
-     .field = TOP(dns_servers),
-     .second = TOP(dns_server_count),
-     .element = sizeof(struct config_endpoint)},
+     ELEMENTS(struct config, dns_servers, dns_server_count)},
     {.name = "trust_ad", .kind = SCHEMA_BOOL, .only = "false"},
 };
 static const struct schema_map dns_map = {"dns", dns_keys, COUNT(dns_keys), {0}};
@@ -332,9 +324,7 @@ static const struct schema_key top_keys[] = {
      .kind = SCHEMA_MAP,
      .shape = SCHEMA_LIST,
      .map = &listener_map,
-     .field = TOP(listeners),
-     .second = TOP(listener_count),
-     .element = sizeof(struct config_listener)},
+     ELEMENTS(struct config, listeners, listener_count)},
     MAP("tls", tls_map),
     ABSENT("users_file", NULL),
     {.name = "dkim",
@@ -342,23 +332,19 @@ static const struct schema_key top_keys[] = {
      .shape = SCHEMA_LIST,
      .map = &dkim_map,
      .may_be_empty = true,
-     .field = TOP(dkim),
-     .second = TOP(dkim_count),
-     .element = sizeof(struct config_dkim)},
+     ELEMENTS(struct config, dkim, dkim_count)},
     {.name = "routes",
      .kind = SCHEMA_MAP,
      .shape = SCHEMA_LIST,
      .map = &route_map,
      .may_be_empty = true,
-     .field = TOP(routes),
-     .second = TOP(route_count),
-     .element = sizeof(struct config_route)},
+     ELEMENTS(struct config, routes, route_count)},
     MAP("delivery", delivery_map),
     ABSENT("sites", "[]"),
     MAP("retry", retry_map),
     MAP("timeouts", timeout_map),
     MAP("queue", queue_map),
-    LIMIT("max_hops", TOP(max_hops), 1000, "100"),
+    LIMIT("max_hops", struct config, max_hops, 1000, "100"),
     MAP("dns", dns_map),
     MAP("log", log_map),
     ABSENT("metrics", NULL),

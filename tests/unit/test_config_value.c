@@ -170,14 +170,14 @@ static void test_names(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char out[VALUE_DOMAIN_SIZE];
-        struct reason why;
+        struct reason why = {""};
         if (value_domain(cases[i].text, out, &why) != cases[i].domain ||
             value_selector(cases[i].text, out, &why) != cases[i].selector ||
             value_hostname(cases[i].text, out, &why) != cases[i].hostname)
             fail_msg("%s", cases[i].text);
     }
     char out[VALUE_DOMAIN_SIZE];
-    struct reason why;
+    struct reason why = {""};
     assert_true(value_domain("EXAMPLE.Com", out, &why));
     assert_string_equal(out, "example.com");
 }
@@ -213,7 +213,7 @@ static void test_patterns(void **state)
         for (int senders = 0; senders < 2; senders++) {
             const char *expected = senders ? cases[i].sender : cases[i].recipient;
             char out[VALUE_PATTERN_SIZE] = "";
-            struct reason why;
+            struct reason why = {""};
             bool good = value_pattern(cases[i].text, senders, out, &why);
             if (good != (expected != NULL) || (good && strcmp(out, expected) != 0))
                 fail_msg("%s gave %s", cases[i].text, out);
@@ -231,7 +231,7 @@ static void test_user(void **state)
                  {"", false},    {"-mta", false},    {"a b", false},     {LABEL63 "lm", false},
                  {"a:b", false}, {"a/b", false},     {"\xc3\xa4", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct reason why;
+        struct reason why = {""};
         if (value_user(cases[i].text, &why) != cases[i].good)
             fail_msg("%s", cases[i].text);
     }
@@ -277,7 +277,7 @@ static void test_networks(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct config_network network = {0};
-        struct reason why;
+        struct reason why = {""};
         char shown[INET6_ADDRSTRLEN] = "";
         bool good = value_network(cases[i].text, &network, &why);
         if (good)
@@ -301,7 +301,7 @@ static void test_sources(void **state)
                  {"192.0.2.0/24", false, false}, {"", false, false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct config_network address;
-        struct reason why;
+        struct reason why = {""};
         if (value_source(cases[i].text, false, &address, &why) != cases[i].v4 ||
             value_source(cases[i].text, true, &address, &why) != cases[i].v6)
             fail_msg("%s", cases[i].text);
@@ -343,7 +343,7 @@ static void test_endpoints(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct config_endpoint listen = {0}, server = {0};
-        struct reason why;
+        struct reason why = {""};
         bool listens = value_endpoint(cases[i].text, 0, &listen, &why);
         bool serves = value_endpoint(cases[i].text, 53, &server, &why);
         if (listens != (cases[i].listen != 0) || listen.port != cases[i].listen ||

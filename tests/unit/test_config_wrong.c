@@ -117,6 +117,7 @@ static void test_yaml(void **state)
         {H "tls: {<<: {key: k}}\n", "2:7: merge keys (<<) are not supported"},
         {H "---\n" H, "2:1: a second document (---)"},
         {H "...\n---\n" H, "3:1: a second document (---)"},
+        {"%YAML 1.1\n---\n" H, "1:1: directives (%NAME) are not supported"},
         {H "[a]: 1\n", "2:1: expected a name as key, found a list or mapping"},
         {H "{a: 1}: 1\n", "2:1: expected a name as key, found a list or mapping"},
         {H "tls: {key: [[[[[[[[[[[[a]]]]]]]]]]]]}\n", "2:20: nested too deep for a configuration"},
@@ -407,6 +408,13 @@ static void test_long_name(void **state)
     assert_non_null(strstr(error.text, "nnn:1:7: user: expected the name of an account"));
 }
 
+/* Without the NUL. */
+static void put(char *at, const char *text)
+{
+    while (*text != '\0')
+        *at++ = *text++;
+}
+
 static void test_bounds(void **state)
 {
     (void)state;
@@ -422,15 +430,15 @@ static void test_bounds(void **state)
     refuse(bytes, len - 1, "1:1: the file is empty");
 
     memset(bytes, '[', len);
-    memcpy(bytes, "user: ", 6);
+    put(bytes, "user: ");
     refuse(bytes, len - 1, "1:16: nested too deep");
 
     for (size_t i = 6; i + 1 < len; i += 2)
-        memcpy(bytes + i, i == 6 ? "[x" : ",x", 2);
+        put(bytes + i, i == 6 ? "[x" : ",x");
     refuse(bytes, len - 1, "1:200004: too many values");
 
     memset(bytes, 'x', len);
-    memcpy(bytes, "user: ", 6);
+    put(bytes, "user: ");
     refuse(bytes, len - 1, "1:7: user: expected the name of an account, such as mta, found \"xxx");
     free(bytes);
 }
