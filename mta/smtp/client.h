@@ -57,7 +57,8 @@ struct smtp_client_options {
     uint32_t greeting_ms, ehlo_ms, tls_ms, mail_ms, rcpt_ms, data_ms, block_ms, dot_ms;
 };
 
-/* One transaction: what the owner wants sent. Borrowed until on_transaction_done. */
+/* One transaction: what the owner wants sent. The struct is copied; the recipients and all text are borrowed until
+ * on_transaction_done. */
 struct smtp_transaction {
     struct str sender;            /* "" : <> */
     const struct str *recipients;

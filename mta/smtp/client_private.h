@@ -48,7 +48,7 @@ enum client_extension {
 };
 
 struct client_transaction {
-    const struct smtp_transaction *what; /* borrowed; NULL: none */
+    struct smtp_transaction what; /* its strings are borrowed; recipient_count 0: none */
     enum client_next { NEXT_MAIL, NEXT_RCPT, NEXT_DATA, NEXT_NOTHING } next; /* to be sent */
     enum { MAIL_UNANSWERED, MAIL_ACCEPTED, MAIL_REFUSED } mail;
     size_t sent;     /* RCPT commands */

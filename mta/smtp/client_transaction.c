@@ -24,23 +24,23 @@ static void report(struct smtp_client *client, const struct smtp_result *result)
 
 static void report_rest(struct smtp_client *client, const struct smtp_result *result)
 {
-    while (client->transaction.reported < client->transaction.what->recipient_count)
+    while (client->transaction.reported < client->transaction.what.recipient_count)
         report(client, result);
 }
 
 static void tell_done(struct smtp_client *client, const struct smtp_result *result)
 {
-    client->transaction.what = NULL;
+    client->transaction.what.recipient_count = 0;
     client->events->on_transaction_done(result, client->ctx);
 }
 
 void client_abandon_transaction(struct smtp_client *client, const struct smtp_result *result)
 {
     struct client_transaction *transaction = &client->transaction;
-    if (transaction->what == NULL)
+    if (transaction->what.recipient_count == 0)
         return;
     bool all_refused =
-        transaction->reported == transaction->what->recipient_count && transaction->accepted == 0;
+        transaction->reported == transaction->what.recipient_count && transaction->accepted == 0;
     report_rest(client, result);
     tell_done(client, all_refused ? &transaction->failure : result);
 }
@@ -63,7 +63,7 @@ static void finish_refused(struct smtp_client *client, uint64_t now_ms)
 
 static void send_mail(struct smtp_client *client, uint64_t now_ms)
 {
-    const struct smtp_transaction *what = client->transaction.what;
+    const struct smtp_transaction *what = &client->transaction.what;
     char size[32] = "";
     if ((client->offered & EXTENSION_SIZE) != 0 && what->size_bytes > 0)
         snprintf(size, sizeof size, " SIZE=%" PRIu64, what->size_bytes);
@@ -74,7 +74,7 @@ static void send_mail(struct smtp_client *client, uint64_t now_ms)
 
 static void send_rcpt(struct smtp_client *client, uint64_t now_ms)
 {
-    struct str recipient = client->transaction.what->recipients[client->transaction.sent++];
+    struct str recipient = client->transaction.what.recipients[client->transaction.sent++];
     client_command(client, COMMAND_RCPT, now_ms, "RCPT TO:<%.*s>\r\n", (int)recipient.len,
                    recipient.p);
 }
@@ -90,7 +90,7 @@ static bool may_send(const struct smtp_client *client)
 static void send_envelope(struct smtp_client *client, uint64_t now_ms)
 {
     struct client_transaction *transaction = &client->transaction;
-    size_t count = transaction->what->recipient_count;
+    size_t count = transaction->what.recipient_count;
     while (transaction->next != NEXT_NOTHING && may_send(client)) {
         switch (transaction->next) {
         case NEXT_MAIL:
@@ -249,16 +249,16 @@ static bool refuse_ourselves(struct smtp_client *client)
 {
     struct client_transaction *transaction = &client->transaction;
     uint64_t limit = client->size_limit;
-    if (limit > 0 && transaction->what->size_bytes > limit) {
+    if (limit > 0 && transaction->what.size_bytes > limit) {
         client_result_text(&transaction->failure, SMTP_FAIL_POLICY, SMTP_STAGE_MAIL,
                            "message of %" PRIu64 " bytes is over the server's limit of %" PRIu64,
-                           transaction->what->size_bytes, limit);
+                           transaction->what.size_bytes, limit);
         transaction->failure.reply.code = 552;
         snprintf(transaction->failure.reply.status, sizeof transaction->failure.reply.status,
                  "5.3.4");
         return true;
     }
-    if (!all_sendable(transaction->what)) {
+    if (!all_sendable(&transaction->what)) {
         client_result_text(&transaction->failure, SMTP_FAIL_POLICY, SMTP_STAGE_MAIL,
                            "the envelope holds an address that cannot be sent");
         return true;
@@ -270,7 +270,7 @@ void smtp_client_send(struct smtp_client *client, const struct smtp_transaction 
                       uint64_t now_ms)
 {
     assert(client->state == STATE_READY && transaction->recipient_count > 0);
-    client->transaction = (struct client_transaction){.what = transaction};
+    client->transaction = (struct client_transaction){.what = *transaction};
     if (refuse_ourselves(client)) {
         client_set_state(client, STATE_REFUSED);
         return;

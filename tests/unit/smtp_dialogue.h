@@ -111,7 +111,9 @@ static void on_ready(void *ctx)
     if (world->left == 0)
         return;
     world->left--;
-    smtp_client_send(world->client, &world->transaction, world->now_ms);
+    struct smtp_transaction transaction = world->transaction; /* copied by the client */
+    smtp_client_send(world->client, &transaction, world->now_ms);
+    memset(&transaction, 0xff, sizeof transaction);
 }
 
 static void on_starttls(void *ctx)

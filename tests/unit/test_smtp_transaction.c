@@ -469,9 +469,10 @@ static void content_output_is_bounded(void **state)
     (void)state;
     static const struct dialogue dialogue = {
         .name = "content_bounded", .owner = OWNER_HOLDS_BACK, .transactions = 1};
+    static const char line[] = {'.', '\r', '\n'};
     static char dots[SMTP_CLIENT_CONTENT_MAX];
     for (size_t i = 0; i + 2 < sizeof dots; i += 3)
-        memcpy(dots + i, ".\r\n", 3);
+        memcpy(dots + i, line, sizeof line);
     dots[sizeof dots - 1] = '.';
     struct world world;
     world_ready(&world, &dialogue, "250-mx\r\n250 PIPELINING\r\n");
