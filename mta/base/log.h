@@ -31,7 +31,7 @@ MUST_USE int log_reopen(struct log *log, const struct log_options *options, char
                         size_t error_size);
 void log_close(struct log **logp); /* writes what waits (2 s at most), ends the thread */
 
-enum log_type { LOG_END, LOG_TYPE_STR, LOG_TYPE_INT };
+enum log_type { LOG_END, LOG_TYPE_STR, LOG_TYPE_INT, LOG_TYPE_MS };
 struct log_field {
     const char *key;
     enum log_type type;
@@ -41,6 +41,8 @@ struct log_field {
 #define LOG_S(k, s) ((struct log_field){(k), LOG_TYPE_STR, (s), 0})         /* struct str */
 #define LOG_T(k, t) ((struct log_field){(k), LOG_TYPE_STR, str_from(t), 0}) /* NUL-terminated */
 #define LOG_I(k, n) ((struct log_field){(k), LOG_TYPE_INT, {0, 0}, (n)})
+/* Milliseconds, written as seconds with three decimals: 1.042 */
+#define LOG_SECONDS(k, ms) ((struct log_field){(k), LOG_TYPE_MS, {0, 0}, (ms)})
 
 /* A line {"time":"2026-11-25T00:52:06.123Z","event":...,"level":...,fields}. Empty strings are left
  * out. `log` may be NULL (tests). */

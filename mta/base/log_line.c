@@ -126,13 +126,23 @@ static struct str cut(struct str s, size_t max)
     return (struct str){s.p, len};
 }
 
+static void put_number(struct out *out, const struct log_field *field)
+{
+    int64_t n = field->number;
+    if (field->type == LOG_TYPE_MS)
+        out->p += snprintf(out->p, FIELD_EXTRA_MAX, "%s%" PRId64 ".%03" PRId64, n < 0 ? "-" : "",
+                           n < 0 ? -(n / 1000) : n / 1000, n < 0 ? -(n % 1000) : n % 1000);
+    else
+        out->p += snprintf(out->p, FIELD_EXTRA_MAX, "%" PRId64, n);
+}
+
 static void put_json_field(struct out *out, const struct log_field *field, struct str text)
 {
     put(out, ",\"", 2);
     put_text(out, field->key);
     put(out, "\":", 2);
-    if (field->type == LOG_TYPE_INT) {
-        out->p += snprintf(out->p, FIELD_EXTRA_MAX, "%" PRId64, field->number);
+    if (field->type != LOG_TYPE_STR) {
+        put_number(out, field);
         return;
     }
     *out->p++ = '"';
@@ -145,8 +155,8 @@ static void put_text_field(struct out *out, const struct log_field *field, struc
     *out->p++ = ' ';
     put_text(out, field->key);
     *out->p++ = '=';
-    if (field->type == LOG_TYPE_INT) {
-        out->p += snprintf(out->p, FIELD_EXTRA_MAX, "%" PRId64, field->number);
+    if (field->type != LOG_TYPE_STR) {
+        put_number(out, field);
         return;
     }
     if (!needs_quotes(text)) {

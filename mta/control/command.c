@@ -1,0 +1,79 @@
+/* mta/control/command.c - the table of commands, and the short ones. */
+#include <stdio.h>
+#include <string.h>
+
+#include "mta/control/control_private.h"
+
+static void command_status(struct control_client *client)
+{
+    struct control *control = client->control;
+    struct control_status status = {0};
+    struct queue_counts counts;
+    int rc = queue_read_counts(control->queue, &counts);
+    if (rc < 0) {
+        control_fail(client, queue_error_text(rc));
+        return;
+    }
+    control->hooks.read_status(&status, control->hooks.ctx);
+    json_t *answer =
+        json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "version", MTA_VERSION, "uptime",
+                  (json_int_t)status.uptime_s, "queued", (json_int_t)counts.messages, "fresh",
+                  (json_int_t)counts.units_fresh, "active", (json_int_t)status.active, "deferred",
+                  (json_int_t)counts.units_deferred, "held", (json_int_t)counts.units_held,
+                  "damaged", (json_int_t)counts.damaged, "bytes", (json_int_t)counts.bytes,
+                  "file_bytes", (json_int_t)counts.file_bytes);
+    json_t *rest = json_pack(
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "sessions", (json_int_t)status.sessions,
+        "connections", (json_int_t)status.connections, "sites", (json_int_t)status.sites_at_work,
+        "accepted", (json_int_t)status.accepted, "rejected", (json_int_t)status.rejected,
+        "delivered", (json_int_t)status.delivered, "retried", (json_int_t)status.deferred,
+        "bounced", (json_int_t)status.failed, "commits", (json_int_t)counts.commits,
+        "bytes_waiting", (json_int_t)status.bytes_waiting);
+    json_object_update(answer, rest);
+    json_decref(rest);
+    control_send(client, answer);
+    control_finish(client, 0);
+}
+
+static void command_reload(struct control_client *client)
+{
+    char text[1024];
+    struct control *control = client->control;
+    if (control->hooks.reload(text, sizeof text, control->hooks.ctx) < 0) {
+        control_fail(client, text);
+        return;
+    }
+    control_send(client, json_pack("{s:s}", "result", "reloaded"));
+    control_finish(client, 0);
+}
+
+static const struct command_row {
+    const char *name;
+    void (*run)(struct control_client *client);
+} commands[] = {
+    {"status", command_status}, {"list", command_list},   {"show", command_show},
+    {"cat", command_cat},       {"retry", command_retry}, {"delete", command_delete},
+    {"reload", command_reload},
+};
+
+void control_command_start(struct control_client *client)
+{
+    const char *name = json_string_value(json_object_get(client->request, "command"));
+    for (size_t i = 0; name != NULL && i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            commands[i].run(client);
+            return;
+        }
+    }
+    control_fail(client, "this daemon does not know the command");
+}
+
+void control_command_step(struct control_client *client)
+{
+    if (client->closing || client->finishing)
+        control_step_stop(client);
+    else if (client->cat_going)
+        cat_step(client);
+    else if (client->walk.going)
+        listing_step(client);
+}

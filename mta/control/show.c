@@ -1,0 +1,183 @@
+/* mta/control/show.c - one message: its envelope with every attempt (show), its bytes (cat). */
+#include <stdio.h>
+#include <string.h>
+
+#include "mta/base/buf.h"
+#include "mta/base/time.h"
+#include "mta/control/control_private.h"
+
+#define CAT_STEP (32 * 1024)
+
+static const char *recipient_state_text(enum queue_rcpt_state state)
+{
+    switch (state) {
+    case QUEUE_RCPT_WAITING:
+        return "waiting";
+    case QUEUE_RCPT_DELIVERED:
+        return "delivered";
+    case QUEUE_RCPT_FAILED:
+        return "bounced";
+    case QUEUE_RCPT_EXPIRED:
+        return "expired";
+    case QUEUE_RCPT_REMOVED:
+        return "removed";
+    case QUEUE_RCPT_BOUNCE_PENDING:
+        return "bounce pending";
+    }
+    unreachable_bug();
+}
+
+static bool add_attempt(uint32_t recipient, const struct queue_attempt *attempt, void *ctx)
+{
+    json_t *entry = json_array_get(ctx, recipient);
+    if (entry == NULL)
+        return true;
+    json_array_append_new(
+        json_object_get(entry, "attempts"),
+        json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "time", control_time(attempt->time_unix_ms),
+                  "host", control_text(attempt->host), "address", control_text(attempt->address),
+                  "code", (int)attempt->code, "status", control_text(attempt->status), "text",
+                  control_text(attempt->text), "tls", control_text(attempt->tls)));
+    return true;
+}
+
+static json_t *recipients_of(const struct queue_envelope *envelope)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        const struct queue_recipient *r = &envelope->recipients[i];
+        json_array_append_new(
+            list, json_pack("{s:o,s:o,s:s,s:I,s:[]}", "address", control_text(r->address), "domain",
+                            control_text(r->domain), "state", recipient_state_text(r->state),
+                            "attempt_count", (json_int_t)r->attempts, "attempts"));
+    }
+    return list;
+}
+
+static json_t *units_of(const struct control *control, uint64_t id,
+                        const struct queue_envelope *envelope)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < envelope->unit_count; i++) {
+        const struct queue_unit *unit = &envelope->units[i];
+        json_array_append_new(list,
+                              json_pack("{s:o,s:s,s:o,s:I}", "domain", control_text(unit->domain),
+                                        "state", unit_state_text(control, id, unit, i), "next",
+                                        control_time(unit->done ? 0 : unit->due_unix_ms),
+                                        "attempts", (json_int_t)unit->attempts));
+    }
+    return list;
+}
+
+struct damage_search {
+    uint64_t id;
+    char reason[256];
+    bool found;
+};
+
+static bool find_damage(const struct queue_damaged *damaged, void *ctx)
+{
+    struct damage_search *search = ctx;
+    search->found = damaged->id == search->id;
+    if (search->found)
+        snprintf(search->reason, sizeof search->reason, "%s", damaged->reason);
+    return !search->found;
+}
+
+/* @return the message, or NULL after the client has been told */
+static struct queue_message *read_or_fail(struct control_client *client, uint64_t *id_out)
+{
+    struct queue_message *message = NULL;
+    struct selector selector;
+    char text[512];
+    if (!selector_read(client->request, &selector, text, sizeof text) || !selector.by_id) {
+        control_fail(client, selector.by_id || selector_is_empty(&selector)
+                                 ? "which message? give its id"
+                                 : text);
+        return NULL;
+    }
+    struct queue *queue = client->control->queue;
+    int rc = queue_read_message(queue, selector.id, &message);
+    *id_out = selector.id;
+    if (rc == 0)
+        return message;
+    struct damage_search search = {.id = selector.id};
+    int found = queue_read_damaged(queue, find_damage, &search);
+    if (found == 0 && search.found)
+        snprintf(text, sizeof text, "the record of this message is damaged and set aside: %s",
+                 search.reason);
+    else if (rc == 1)
+        snprintf(text, sizeof text,
+                 "no such message in the queue: it was delivered, bounced or removed");
+    else
+        snprintf(text, sizeof text, "the message cannot be read: %s", queue_error_text(rc));
+    control_fail(client, text);
+    return NULL;
+}
+
+void command_show(struct control_client *client)
+{
+    uint64_t id = 0;
+    char id_text[QUEUE_ID_TEXT];
+    struct queue_message *message = read_or_fail(client, &id);
+    if (message == NULL)
+        return;
+    const struct queue_envelope *envelope = queue_message_envelope(message);
+    queue_id_text(id, id_text);
+    json_t *recipients = recipients_of(envelope);
+    int rc = queue_read_attempts(client->control->queue, id, add_attempt, recipients);
+    (void)rc; /* attempts that cannot be read are not shown; the envelope is */
+    int64_t age_ms = time_wall_ms() - envelope->accepted_unix_ms;
+    control_send(client,
+                 json_pack("{s:s,s:o,s:I,s:o,s:I,s:b,s:b,s:o,s:o,s:o}", "id", id_text, "sender",
+                           control_text(envelope->sender), "size", (json_int_t)envelope->body_bytes,
+                           "accepted", control_time(envelope->accepted_unix_ms), "age",
+                           (json_int_t)(age_ms / 1000), "8bit",
+                           (envelope->flags & QUEUE_FLAG_8BIT) != 0, "bounce",
+                           (envelope->flags & QUEUE_FLAG_BOUNCE) != 0, "sign_domain",
+                           control_text(envelope->sign_domain), "units",
+                           units_of(client->control, id, envelope), "recipients", recipients));
+    queue_message_free(&message);
+    control_finish(client, 0);
+}
+
+/* ---- cat: a line {"raw":bytes}, then so many bytes, as often as it takes ---- */
+
+static void send_raw(struct control_client *client, const void *bytes, size_t len)
+{
+    control_send(client, json_pack("{s:I}", "raw", (json_int_t)len));
+    control_send_bytes(client, bytes, len);
+}
+
+void command_cat(struct control_client *client)
+{
+    struct queue_message *message = read_or_fail(client, &client->cat_id);
+    if (message == NULL)
+        return;
+    const char *prefix = queue_message_envelope(message)->prefix;
+    if (prefix[0] != '\0')
+        send_raw(client, prefix, strlen(prefix));
+    queue_message_free(&message);
+    client->cat_going = true;
+    control_step_start(client);
+}
+
+void cat_step(struct control_client *client)
+{
+    char piece[CAT_STEP];
+    if (control_is_slow(client))
+        return;
+    long n = queue_read_body(client->control->queue, client->cat_id, client->cat_offset, piece,
+                             sizeof piece);
+    if (n == 0) {
+        control_finish(client, 0);
+        return;
+    }
+    if (n < 0) {
+        control_fail(client, n == QUEUE_READ_GONE ? "the message left the queue meanwhile"
+                                                  : queue_error_text((int)n));
+        return;
+    }
+    client->cat_offset += (uint64_t)n;
+    send_raw(client, piece, (size_t)n);
+}

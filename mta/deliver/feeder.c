@@ -1,0 +1,252 @@
+/* mta/deliver/feeder.c - draws units from the store into the scheduler: what an earlier run left
+ * fresh, and what is due.
+ *
+ * On the first loop, in steps of a few ms. `next` is read in order of time up to now; a domain
+ * found there is marked as having a backlog, and its `due` rows are drawn while its window has
+ * room. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/base/time.h"
+#include "mta/deliver/deliver_private.h"
+
+#define FRESH_STEP       128
+#define DUE_STEP         1024
+#define PURGE_MS         60000
+#define LONGEST_SLEEP_MS 60000
+#define BUSY_MS          200 /* look again while the scheduler is full */
+
+struct feeder {
+    struct deliver *deliver;
+    struct loop *loop;
+    uv_timer_t timer;
+    uint64_t boundary; /* ids from here on are offered by the accepting commit itself */
+    uint64_t fresh_from;
+    bool fresh_done;
+    int64_t position_ms; /* in `next`: all before was seen */
+    char position[QUEUE_DOMAIN_MAX + 1];
+    uint64_t purge_at_ms;
+    bool stopped;
+    atomic_bool posted;
+};
+
+static void step(struct feeder *feeder);
+
+static void on_timer(uv_timer_t *timer)
+{
+    step(timer->data);
+}
+
+static void sleep_for(struct feeder *feeder, uint64_t ms)
+{
+    uv_timer_start(&feeder->timer, on_timer, ms, 0);
+}
+
+/* ---- fresh ---- */
+
+static bool offer_fresh(struct feeder *feeder, uint64_t id)
+{
+    struct deliver *deliver = feeder->deliver;
+    struct queue_message *message = NULL;
+    int rc = queue_read_message(deliver->queue, id, &message);
+    if (rc == QUEUE_ERR_IO)
+        return false;
+    if (rc != 0)
+        return true; /* gone or set aside */
+    const struct queue_envelope *envelope = queue_message_envelope(message);
+    for (size_t i = 0; i < envelope->unit_count; i++) {
+        const struct queue_unit *unit = &envelope->units[i];
+        if (unit->done || unit->held || unit->due_unix_ms != 0)
+            continue;
+        if (scheduler_offer(deliver->scheduler, id, (uint16_t)i, unit->domain) == OFFER_FULL)
+            queue_park(deliver->queue, id, (uint16_t)i, time_wall_ms());
+    }
+    queue_message_free(&message);
+    return true;
+}
+
+/* @return true: more at once */
+static bool draw_fresh(struct feeder *feeder)
+{
+    uint64_t ids[FRESH_STEP];
+    if (feeder->fresh_done || !scheduler_has_room(feeder->deliver->scheduler))
+        return false;
+    long count = queue_read_fresh(feeder->deliver->queue, feeder->fresh_from, ids, FRESH_STEP);
+    if (count < 0)
+        return false;
+    for (long i = 0; i < count; i++) {
+        if (ids[i] >= feeder->boundary) {
+            feeder->fresh_done = true;
+            return false;
+        }
+        if (!offer_fresh(feeder, ids[i]))
+            return false;
+        feeder->fresh_from = ids[i] + 1;
+    }
+    feeder->fresh_done = count < FRESH_STEP;
+    return !feeder->fresh_done;
+}
+
+/* ---- due ---- */
+
+struct next_walk {
+    struct feeder *feeder;
+    size_t left;
+    bool blocked;
+};
+
+static bool on_next(int64_t due_unix_ms, const char *domain, void *ctx)
+{
+    struct next_walk *walk = ctx;
+    struct feeder *feeder = walk->feeder;
+    walk->blocked = !scheduler_mark_backlog(feeder->deliver->scheduler, domain);
+    if (walk->blocked)
+        return false;
+    feeder->position_ms = due_unix_ms;
+    snprintf(feeder->position, sizeof feeder->position, "%s", domain);
+    return --walk->left > 0;
+}
+
+/* @return true: more at once. *blocked_out: too many domains in memory, look again soon */
+static bool find_domains(struct feeder *feeder, int64_t now, bool *blocked_out)
+{
+    struct next_walk walk = {feeder, DUE_STEP, false};
+    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position, now,
+                             on_next, &walk);
+    *blocked_out = walk.blocked || rc < 0;
+    return rc == 0 && walk.left == 0;
+}
+
+struct due_walk {
+    struct feeder *feeder;
+    const char *domain;
+    size_t left;
+    bool full;
+};
+
+static bool on_due(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx)
+{
+    struct due_walk *walk = ctx;
+    (void)due_unix_ms;
+    enum offer offer = scheduler_offer(walk->feeder->deliver->scheduler, id, unit, walk->domain);
+    walk->full = offer == OFFER_FULL;
+    return !walk->full && --walk->left > 0;
+}
+
+/* Draw one domain's due units. @return true: more at once */
+static bool draw_domain(struct feeder *feeder, int64_t now)
+{
+    char domain[QUEUE_DOMAIN_MAX + 1];
+    struct scheduler *scheduler = feeder->deliver->scheduler;
+    if (!scheduler_next_backlog(scheduler, domain, sizeof domain))
+        return false;
+    struct due_walk walk = {feeder, domain, SCHEDULER_WINDOW_MAX, false};
+    int rc = queue_read_due(feeder->deliver->queue, domain, now, on_due, &walk);
+    if (rc < 0 || walk.full || walk.left == 0) {
+        bool marked = scheduler_mark_backlog(scheduler, domain);
+        return marked && rc == 0 && !walk.full;
+    }
+    return true;
+}
+
+struct first_next {
+    int64_t due_unix_ms;
+};
+
+static bool take_first(int64_t due_unix_ms, const char *domain, void *ctx)
+{
+    (void)domain;
+    ((struct first_next *)ctx)->due_unix_ms = due_unix_ms;
+    return false;
+}
+
+static uint64_t until_next_due(struct feeder *feeder, int64_t now)
+{
+    struct first_next first = {QUEUE_NEVER};
+    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position,
+                             QUEUE_NEVER, take_first, &first);
+    if (rc < 0 || first.due_unix_ms == QUEUE_NEVER || first.due_unix_ms - now > LONGEST_SLEEP_MS)
+        return LONGEST_SLEEP_MS;
+    return first.due_unix_ms > now ? (uint64_t)(first.due_unix_ms - now) + 1 : 1;
+}
+
+static void step(struct feeder *feeder)
+{
+    if (feeder->stopped)
+        return;
+    int64_t now = time_wall_ms();
+    uint64_t now_ms = time_monotonic_ms();
+    if (now < feeder->position_ms) {
+        /* The clock went back: what lies between was seen, what is inserted there is told by a
+         * hook. */
+        feeder->position_ms = now;
+        feeder->position[0] = '\0';
+    }
+    if (now_ms >= feeder->purge_at_ms) {
+        scheduler_purge(feeder->deliver->scheduler, now_ms);
+        feeder->purge_at_ms = now_ms + PURGE_MS;
+    }
+    bool blocked = false;
+    bool more = draw_fresh(feeder);
+    more = find_domains(feeder, now, &blocked) || more;
+    more = draw_domain(feeder, now) || more;
+    if (more)
+        sleep_for(feeder, 0);
+    else if (!feeder->fresh_done || blocked)
+        sleep_for(feeder, BUSY_MS);
+    else
+        sleep_for(feeder, until_next_due(feeder, now));
+}
+
+static void wake_on_loop(struct loop *loop, void *arg)
+{
+    struct feeder *feeder = arg;
+    (void)loop;
+    atomic_store(&feeder->posted, false);
+    step(feeder);
+}
+
+void feeder_wake(struct feeder *feeder)
+{
+    if (!atomic_exchange(&feeder->posted, true) && !loop_post(feeder->loop, wake_on_loop, feeder))
+        atomic_store(&feeder->posted, false);
+}
+
+static void start_on_loop(struct loop *loop, void *arg)
+{
+    struct feeder *feeder = arg;
+    uv_timer_init(loop_uv(loop), &feeder->timer);
+    feeder->timer.data = feeder;
+    step(feeder);
+}
+
+struct feeder *feeder_new(struct deliver *deliver, struct loop *loop, uint64_t boundary)
+{
+    struct feeder *feeder = mem_alloc(sizeof *feeder);
+    feeder->deliver = deliver;
+    feeder->loop = loop;
+    feeder->boundary = boundary;
+    return feeder;
+}
+
+void feeder_start(struct feeder *feeder)
+{
+    bool posted = loop_post(feeder->loop, start_on_loop, feeder);
+    (void)posted; /* the loops run: deliver_start has just used them */
+}
+
+void feeder_stop(struct feeder *feeder)
+{
+    if (feeder->stopped)
+        return;
+    feeder->stopped = true;
+    uv_timer_stop(&feeder->timer);
+    uv_close((uv_handle_t *)&feeder->timer, NULL);
+}
+
+void feeder_free(struct feeder **feederp)
+{
+    free(*feederp);
+    *feederp = NULL;
+}

@@ -1,0 +1,319 @@
+/* mta/deliver/settle.c - outcomes to the store, the log and the bounce.
+ *
+ * A settling owns its delivery until the writer has committed what became of it. A bounce that does
+ * not fit is left pending; an I/O error is tried again with a growing pause: what was delivered
+ * must not be forgotten while we live. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/base/time.h"
+#include "mta/deliver/delivery.h"
+#include "mta/deliver/retry.h"
+
+#define LIST_STEP       64
+#define AGAIN_FIRST_MS  200
+#define AGAIN_MOST_MS   10000
+#define BOUNCE_AGAIN_MS 60000
+
+struct settling {
+    struct delivery *delivery;
+    settle_fn on_done;
+    void *ctx;
+    struct queue_rcpt_outcome *recipients;
+    struct queue_attempt *attempts;
+    size_t count;
+    int64_t due_unix_ms;
+    struct bounce *bounce;
+    bool bounce_pending;
+    uv_timer_t timer;
+    bool timer_open;
+    uint64_t pause_ms;
+};
+
+static void free_settling(struct settling *s)
+{
+    bounce_free(&s->bounce);
+    delivery_free(&s->delivery);
+    free(s->recipients);
+    free(s->attempts);
+    free(s);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free_settling(handle->data);
+}
+
+static void finish(struct settling *s)
+{
+    struct worker *worker = s->delivery->worker;
+    scheduler_finish(worker->deliver->scheduler, s->delivery->unit);
+    settle_fn on_done = s->on_done;
+    void *ctx = s->ctx;
+    if (s->timer_open)
+        uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+    else
+        free_settling(s);
+    worker->recording--;
+    if (on_done != NULL)
+        on_done(ctx);
+    worker_check_stopped(worker);
+}
+
+static void record(struct settling *s);
+
+static void on_again(uv_timer_t *timer)
+{
+    record(timer->data);
+}
+
+/* The failed recipients wait, with their outcome, until a DSN fits into the queue. */
+static void leave_bounce_pending(struct settling *s)
+{
+    s->bounce_pending = true;
+    bounce_free(&s->bounce);
+    int64_t again = time_wall_ms() + BOUNCE_AGAIN_MS;
+    if (s->due_unix_ms == QUEUE_NEVER || again < s->due_unix_ms)
+        s->due_unix_ms = again;
+    for (size_t i = 0; i < s->count; i++) {
+        enum queue_rcpt_state state = s->recipients[i].state;
+        if (state == QUEUE_RCPT_FAILED || state == QUEUE_RCPT_EXPIRED)
+            s->recipients[i].state = QUEUE_RCPT_BOUNCE_PENDING;
+    }
+}
+
+static void on_recorded(int result, void *ctx)
+{
+    struct settling *s = ctx;
+    struct worker *worker = s->delivery->worker;
+    if (result == QUEUE_OK || result == QUEUE_ERR_CLOSED || result == QUEUE_ERR_DAMAGED) {
+        finish(s);
+        return;
+    }
+    if (result == QUEUE_ERR_FULL && s->bounce != NULL) {
+        leave_bounce_pending(s);
+        record(s);
+        return;
+    }
+    if (worker
+            ->stopping) { /* the store has the state before the attempt: it is repeated, not lost */
+        finish(s);
+        return;
+    }
+    if (!s->timer_open) {
+        uv_timer_init(loop_uv(worker->loop), &s->timer);
+        s->timer.data = s;
+        s->timer_open = true;
+    }
+    s->pause_ms = s->pause_ms == 0 ? AGAIN_FIRST_MS : s->pause_ms * 2;
+    if (s->pause_ms > AGAIN_MOST_MS)
+        s->pause_ms = AGAIN_MOST_MS;
+    char id[QUEUE_ID_TEXT];
+    queue_id_text(s->delivery->unit->id, id);
+    log_event(worker->deliver->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", id),
+              LOG_T("error", queue_error_text(result)),
+              LOG_T("text", "an outcome could not be recorded; trying again"));
+    uv_timer_start(&s->timer, on_again, s->pause_ms, 0);
+}
+
+static void record(struct settling *s)
+{
+    struct delivery *d = s->delivery;
+    struct queue_outcome outcome = {
+        .id = d->unit->id,
+        .unit = d->unit->number,
+        .recipients = s->recipients,
+        .recipient_count = s->count,
+        .due_unix_ms = s->due_unix_ms,
+        .count_attempt = d->count_attempt,
+        .prefix = s->due_unix_ms != QUEUE_NEVER ? d->prefix : NULL,
+        .bounce = s->bounce != NULL ? bounce_queue(s->bounce) : NULL,
+    };
+    queue_record(d->worker->deliver->queue, d->worker->port, &outcome, on_recorded, s);
+}
+
+static void log_outcome(const struct settling *s, size_t index, enum queue_rcpt_state state,
+                        int64_t now)
+{
+    const struct delivery *d = s->delivery;
+    const struct queue_recipient *recipient = &d->envelope->recipients[index];
+    const struct mail_outcome *outcome = &d->outcomes[index];
+    struct deliver *deliver = d->worker->deliver;
+    const char *event = state == QUEUE_RCPT_DELIVERED ? "delivered"
+                        : state == QUEUE_RCPT_FAILED  ? "bounced"
+                        : state == QUEUE_RCPT_EXPIRED ? "expired"
+                                                      : "deferred";
+    char id[QUEUE_ID_TEXT], next[TIME_TEXT_MAX] = "";
+    queue_id_text(d->unit->id, id);
+    if (state == QUEUE_RCPT_WAITING)
+        time_iso(s->due_unix_ms, next);
+    atomic_fetch_add(state == QUEUE_RCPT_DELIVERED ? &deliver->delivered
+                     : state == QUEUE_RCPT_WAITING ? &deliver->deferred
+                                                   : &deliver->failed,
+                     1);
+    log_event(deliver->log, LOG_LEVEL_INFO, event, LOG_T("id", id),
+              LOG_T("sender", d->envelope->sender), LOG_T("recipient", recipient->address),
+              LOG_T("domain", recipient->domain), LOG_T("site", d->site), LOG_T("host", d->host),
+              LOG_T("address", d->address), LOG_I("code", outcome->code),
+              LOG_T("status", outcome->status), LOG_T("reply", outcome->text), LOG_T("tls", d->tls),
+              LOG_SECONDS("delay", now - d->envelope->accepted_unix_ms),
+              LOG_I("attempt", (int64_t)recipient->attempts + 1), LOG_T("next", next));
+}
+
+static enum queue_rcpt_state decide(const struct mail_outcome *outcome, bool expired)
+{
+    switch (outcome->kind) {
+    case OUTCOME_DELIVERED:
+        return QUEUE_RCPT_DELIVERED;
+    case OUTCOME_FAILED:
+        return QUEUE_RCPT_FAILED;
+    case OUTCOME_DEFERRED:
+    case OUTCOME_ANOTHER:
+        return expired ? QUEUE_RCPT_EXPIRED : QUEUE_RCPT_WAITING;
+    case OUTCOME_NONE:
+        return QUEUE_RCPT_WAITING;
+    }
+    unreachable_bug();
+}
+
+static struct retry_schedule schedule_of(const struct delivery *d, const struct config *config)
+{
+    bool from_null = d->envelope->sender[0] == '\0';
+    return (struct retry_schedule){
+        .intervals_ms = config->retry.intervals_ms,
+        .interval_count = config->retry.interval_count,
+        .expire_ms = from_null ? config->retry.expire_bounces_ms : config->retry.expire_ms,
+    };
+}
+
+/* Fill in states, attempt rows and the next due time. @return does anything need a bounce? */
+static bool decide_all(struct settling *s, const struct config *config, int64_t now)
+{
+    struct delivery *d = s->delivery;
+    struct retry_schedule schedule = schedule_of(d, config);
+    bool expired = retry_is_expired(&schedule, now, d->envelope->accepted_unix_ms);
+    bool failed = false, waits = false;
+    uint32_t attempts = d->envelope->units[d->unit->number].attempts;
+    attempts = attempts == UINT32_MAX ? attempts : attempts + 1;
+
+    for (size_t i = 0; i < d->envelope->recipient_count; i++) {
+        const struct mail_outcome *outcome = &d->outcomes[i];
+        if (outcome->kind == OUTCOME_NONE)
+            continue;
+        bool was_pending = d->states[i] == QUEUE_RCPT_BOUNCE_PENDING;
+        d->states[i] = decide(outcome, expired);
+        failed = failed || d->states[i] == QUEUE_RCPT_FAILED || d->states[i] == QUEUE_RCPT_EXPIRED;
+        waits = waits || d->states[i] == QUEUE_RCPT_WAITING;
+        s->attempts[s->count] = (struct queue_attempt){
+            .time_unix_ms = now,
+            .host = d->host,
+            .address = d->address,
+            .code = outcome->code,
+            .status = outcome->status,
+            .text = outcome->text,
+            .tls = d->tls,
+        };
+        s->recipients[s->count] = (struct queue_rcpt_outcome){
+            .recipient = (uint32_t)i,
+            .state = d->states[i],
+            .attempt = was_pending ? NULL : &s->attempts[s->count],
+        };
+        s->count++;
+    }
+    s->due_unix_ms = waits ? retry_next(&schedule, attempts, now, d->envelope->accepted_unix_ms,
+                                        worker_random(d->worker))
+                           : QUEUE_NEVER;
+    return failed;
+}
+
+void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx)
+{
+    struct settling *s = mem_alloc(sizeof *s);
+    size_t most = delivery->envelope->recipient_count;
+    s->delivery = delivery;
+    s->on_done = on_done;
+    s->ctx = ctx;
+    s->recipients = mem_alloc(most * sizeof *s->recipients);
+    s->attempts = mem_alloc(most * sizeof *s->attempts);
+    delivery->worker->recording++;
+
+    struct settings *settings = deliver_settings(delivery->worker->deliver);
+    int64_t now = time_wall_ms();
+    bool failed = decide_all(s, settings->config, now);
+    for (size_t i = 0; i < s->count; i++)
+        log_outcome(s, s->recipients[i].recipient, s->recipients[i].state, now);
+    if (failed && delivery->envelope->sender[0] != '\0')
+        s->bounce = bounce_new(delivery, settings->config);
+    settings_unref(&settings);
+    record(s);
+}
+
+/* ---- many units with one outcome ---- */
+
+struct failing {
+    struct worker *worker;
+    struct unit_list units;
+    struct mail_outcome outcome;
+    char site[256], host[256], address[48];
+};
+
+static void free_failing(struct failing *f)
+{
+    struct worker *worker = f->worker;
+    outcome_clear(&f->outcome);
+    free(f);
+    worker->failing--;
+    worker_check_stopped(worker);
+}
+
+static void fail_one(struct failing *f, struct unit *unit)
+{
+    struct delivery *delivery = NULL;
+    if (delivery_load(f->worker, unit, &delivery) != DELIVERY_READY) {
+        scheduler_finish(f->worker->deliver->scheduler, unit);
+        return;
+    }
+    delivery_fail_rest(delivery, &f->outcome);
+    snprintf(delivery->site, sizeof delivery->site, "%s", f->site);
+    snprintf(delivery->host, sizeof delivery->host, "%s", f->host);
+    snprintf(delivery->address, sizeof delivery->address, "%s", f->address);
+    settle_delivery(delivery, NULL, NULL);
+}
+
+static void fail_step(struct loop *loop, void *arg)
+{
+    struct failing *f = arg;
+    for (size_t i = 0; i < LIST_STEP; i++) {
+        struct unit *unit = unit_list_take(&f->units);
+        if (unit == NULL) {
+            free_failing(f);
+            return;
+        }
+        if (f->worker->stopping)
+            scheduler_finish(f->worker->deliver->scheduler, unit);
+        else
+            fail_one(f, unit);
+    }
+    if (!loop_post(loop, fail_step, f)) {
+        for (struct unit *unit = unit_list_take(&f->units); unit != NULL;
+             unit = unit_list_take(&f->units))
+            scheduler_finish(f->worker->deliver->scheduler, unit);
+        free_failing(f);
+    }
+}
+
+void settle_list(struct worker *worker, struct unit_list *units, const struct mail_outcome *outcome,
+                 const char *site, const char *host, const char *address)
+{
+    struct failing *f = mem_alloc(sizeof *f);
+    f->worker = worker;
+    f->units = *units;
+    *units = (struct unit_list){0};
+    outcome_copy(&f->outcome, outcome);
+    snprintf(f->site, sizeof f->site, "%s", site);
+    snprintf(f->host, sizeof f->host, "%s", host);
+    snprintf(f->address, sizeof f->address, "%s", address);
+    worker->failing++;
+    fail_step(worker->loop, f);
+}

@@ -1,0 +1,404 @@
+/* mta/submit/intake.c - one message on its way into the queue.
+ *
+ * The header section is collected first (bounded), completed once (trace field; what a submission
+ * lacks), and everything behind it flows on to the writer in pieces, hashed for DKIM as it passes:
+ * signed bytes = stored bytes = wire bytes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "mta/base/time.h"
+#include "mta/mail/dkim.h"
+#include "mta/mail/header.h"
+#include "mta/mail/trace.h"
+#include "mta/smtp/address.h"
+#include "mta/submit/submit_private.h"
+
+#define ADDED_MAX 4096 /* fields of ours */
+
+struct recipient {
+    char *address;
+    char *domain; /* A-labels, lower case */
+    UT_hash_handle hh;
+};
+
+enum intake_phase {
+    INTAKE_ENVELOPE,
+    INTAKE_HEADER,
+    INTAKE_BODY,
+    INTAKE_COMMITTING,
+    INTAKE_ABANDONED
+};
+
+struct intake {
+    struct intake *prev, *next; /* commits of the worker */
+    struct submit_worker *worker;
+    const struct config *config;
+    const struct config_listener *listener;
+    struct submit_settings *settings;
+    enum intake_phase phase;
+    char *sender;
+    bool body_8bit;
+    struct recipient *recipients;
+    size_t recipient_count;
+
+    struct queue_put *put;
+    uint64_t id;
+    char id_text[QUEUE_ID_TEXT];
+    int failure; /* of the queue, told at the end */
+    char *helo, *tls;
+    char address[48];
+    bool extended;
+    int64_t time_unix_ms;
+
+    struct buf held; /* header until complete, then content on its way; counted in the budget */
+    size_t charged;
+    uint64_t header_bytes;
+    struct header_facts facts;
+    struct tls_sha256 *sha;
+    struct dkim_body body;
+    uint8_t body_hash[32];
+
+    intake_done_fn on_done;
+    void *ctx;
+};
+
+/* ---- budget ---- */
+
+static void charge(struct intake *intake, size_t len)
+{
+    intake->charged += len;
+    atomic_fetch_add(&intake->worker->submit->budget_used, len);
+}
+
+static void on_room(struct loop *loop, void *arg)
+{
+    (void)loop;
+    session_budget_freed(arg);
+}
+
+static void discharge(struct submit *submit, size_t len)
+{
+    size_t before = atomic_fetch_sub(&submit->budget_used, len);
+    if (before - len > SUBMIT_BUDGET_BYTES / 4 * 3 ||
+        !atomic_exchange(&submit->budget_short, false))
+        return;
+    for (size_t i = 0; i < submit->worker_count; i++) {
+        bool posted = loop_post(submit->workers[i].loop, on_room, &submit->workers[i]);
+        (void)posted; /* false: stopping, nobody reads any more */
+    }
+}
+
+static void on_stored(size_t len, void *ctx)
+{
+    discharge(ctx, len);
+}
+
+/* ---- envelope ---- */
+
+struct intake *intake_new(struct submit_worker *worker, const struct submit_settings *settings,
+                          const struct config_listener *listener, struct str sender, bool body_8bit)
+{
+    struct intake *intake = mem_alloc(sizeof *intake);
+    intake->worker = worker;
+    intake->settings = submit_settings_ref((struct submit_settings *)settings);
+    intake->config = settings->config;
+    intake->listener = listener;
+    intake->sender = str_dup(sender);
+    intake->body_8bit = body_8bit;
+    buf_init(&intake->held, SUBMIT_HEADER_MAX + SUBMIT_PIECE_BYTES + ADDED_MAX + 64 * 1024);
+    return intake;
+}
+
+bool intake_add_recipient(struct intake *intake, struct str address, struct str domain)
+{
+    char ascii[SMTP_DOMAIN_MAX + 1];
+    struct recipient *found = NULL;
+    if (intake->recipient_count >= QUEUE_RECIPIENTS_MAX || address.len > QUEUE_ADDRESS_MAX ||
+        !smtp_domain_ascii(domain, ascii, sizeof ascii))
+        return false;
+    HASH_FIND(hh, intake->recipients, address.p, address.len, found);
+    if (found != NULL)
+        return true; /* named twice, delivered once */
+    struct recipient *recipient = mem_alloc(sizeof *recipient);
+    recipient->address = str_dup(address);
+    recipient->domain = str_dup(str_from(ascii));
+    HASH_ADD_KEYPTR(hh, intake->recipients, recipient->address, address.len, recipient);
+    intake->recipient_count++;
+    return true;
+}
+
+static void free_intake(struct intake *intake)
+{
+    struct recipient *recipient, *next;
+    HASH_ITER(hh, intake->recipients, recipient, next)
+    {
+        HASH_DEL(intake->recipients, recipient);
+        free(recipient->address);
+        free(recipient->domain);
+        free(recipient);
+    }
+    discharge(intake->worker->submit, intake->charged);
+    buf_deinit(&intake->held);
+    tls_sha256_free(&intake->sha);
+    free(intake->sender);
+    free(intake->helo);
+    free(intake->tls);
+    submit_settings_unref(&intake->settings);
+    free(intake);
+}
+
+/* ---- content ---- */
+
+static void sha_update(void *ctx, const void *bytes, size_t len)
+{
+    tls_sha256_update(ctx, bytes, len);
+}
+
+static void sha_final(void *ctx, uint8_t digest[32])
+{
+    tls_sha256_final(ctx, digest);
+}
+
+int intake_begin(struct intake *intake, const struct intake_client *client)
+{
+    int rc = queue_put_begin(intake->worker->submit->queue, intake->worker->port, &intake->put,
+                             &intake->id);
+    if (rc < 0)
+        return rc;
+    queue_id_text(intake->id, intake->id_text);
+    intake->helo = str_dup(str_from(client->helo));
+    intake->tls = str_dup(str_from(client->tls));
+    snprintf(intake->address, sizeof intake->address, "%s", client->address);
+    intake->extended = client->extended;
+    intake->time_unix_ms = time_wall_ms();
+    intake->sha = tls_sha256_new();
+    struct dkim_hash hash = {.update = sha_update, .final = sha_final, .ctx = intake->sha};
+    dkim_body_init(&intake->body, &hash);
+    intake->phase = INTAKE_HEADER;
+    return 0;
+}
+
+/* What is held goes to the writer; the budget follows it there. */
+void intake_flush(struct intake *intake)
+{
+    if (intake->phase != INTAKE_BODY)
+        return;
+    struct str held = buf_str(&intake->held);
+    while (held.len > 0) {
+        size_t n = held.len < QUEUE_PIECE_MAX ? held.len : QUEUE_PIECE_MAX;
+        if (intake->failure == 0)
+            intake->failure =
+                queue_put_piece(intake->put, held.p, n, on_stored, intake->worker->submit);
+        if (intake->failure == 0)
+            intake->charged -= n; /* on_stored gives it back */
+        held = str_skip(held, n);
+    }
+    buf_clear(&intake->held);
+    discharge(intake->worker->submit, intake->charged);
+    intake->charged = 0;
+}
+
+static bool add_fields(struct intake *intake, struct buf *out)
+{
+    bool submission = intake->listener->role == CONFIG_ROLE_SUBMISSION;
+    bool tls = intake->tls[0] != '\0';
+    struct trace_received received = {
+        .helo = str_from(intake->helo),
+        .address = intake->address,
+        .by = intake->config->hostname,
+        .protocol = intake->extended ? (tls ? "ESMTPS" : "ESMTP") : "SMTP",
+        .tls = intake->tls,
+        .id = intake->id_text,
+        .recipient = intake->recipient_count == 1 ? intake->recipients->address : NULL,
+        .time_unix_ms = intake->time_unix_ms,
+    };
+    bool ok = trace_add_received(&received, out);
+    if (submission && !intake->facts.has_date)
+        ok = ok && trace_add_date(intake->time_unix_ms, out);
+    if (submission && !intake->facts.has_message_id)
+        ok = ok && trace_add_message_id(intake->id_text, intake->config->hostname,
+                                        intake->time_unix_ms, out);
+    return ok;
+}
+
+/* A message whose very first line is no field has no header section at all: all of it is body. */
+static bool starts_without_fields(struct str section)
+{
+    struct header_walk walk;
+    struct header_field field;
+    header_walk_init(&walk, section);
+    return header_walk_next(&walk, &field) && field.name.len == 0;
+}
+
+/* The header section is complete: complete it with ours, and let the rest follow. */
+static void end_header(struct intake *intake, size_t header_len, size_t body_start)
+{
+    struct str all = buf_str(&intake->held);
+    struct str section = {all.p, header_len};
+    if (starts_without_fields(section)) {
+        section.len = 0;
+        body_start = 0;
+    }
+    struct str rest = str_skip(all, body_start);
+    struct buf complete;
+    buf_init(&complete, intake->held.max + ADDED_MAX);
+    header_facts_read(section, &intake->facts);
+    bool ok = add_fields(intake, &complete) && buf_add_str(&complete, section);
+    intake->header_bytes = buf_len(&complete);
+    ok = ok && buf_add_text(&complete, "\r\n") && buf_add_str(&complete, rest);
+    if (!ok)
+        intake->failure = QUEUE_ERR_LIMIT;
+    dkim_body_update(&intake->body, rest.p, rest.len);
+    size_t grown = buf_len(&complete) - all.len;
+    buf_deinit(&intake->held);
+    intake->held = complete;
+    charge(intake, grown);
+    intake->phase = INTAKE_BODY;
+}
+
+/* Looks only at what is new: a header that comes byte by byte costs no more. */
+static bool find_header_end(const struct intake *intake, size_t seen, size_t *header_len_out,
+                            size_t *body_start_out)
+{
+    struct str all = buf_str(&intake->held);
+    size_t from = seen > 3 ? seen - 3 : 0;
+    if (all.len >= 2 && memcmp(all.p, "\r\n", 2) == 0) { /* the blank line comes first */
+        *header_len_out = 0;
+        *body_start_out = 2;
+        return true;
+    }
+    const char *end = memmem(all.p + from, all.len - from, "\r\n\r\n", 4);
+    if (end == NULL)
+        return false;
+    *header_len_out = (size_t)(end - all.p) + 2;
+    *body_start_out = *header_len_out + 2;
+    return true;
+}
+
+void intake_content(struct intake *intake, const char *bytes, size_t len)
+{
+    size_t header_len, body_start;
+    size_t seen = buf_len(&intake->held);
+    if (intake->phase == INTAKE_BODY) {
+        dkim_body_update(&intake->body, bytes, len);
+        if (buf_len(&intake->held) + len > SUBMIT_PIECE_BYTES)
+            intake_flush(intake);
+    }
+    charge(intake, len);
+    if (!buf_add(&intake->held, bytes, len)) {
+        intake->failure = QUEUE_ERR_LIMIT; /* cannot be: the session refuses such headers */
+        return;
+    }
+    if (intake->phase == INTAKE_HEADER && find_header_end(intake, seen, &header_len, &body_start))
+        end_header(intake, header_len, body_start);
+}
+
+/* ---- the end ---- */
+
+static void on_committed(int result, void *ctx)
+{
+    struct intake *intake = ctx;
+    struct submit_worker *worker = intake->worker;
+    struct submit *submit = worker->submit;
+    if (intake->prev != NULL)
+        intake->prev->next = intake->next;
+    else
+        worker->intakes = intake->next;
+    if (intake->next != NULL)
+        intake->next->prev = intake->prev;
+    if (result == QUEUE_OK) {
+        atomic_fetch_add(&submit->accepted, 1);
+        log_event(
+            submit->log, LOG_LEVEL_INFO, "accept", LOG_T("id", intake->id_text),
+            LOG_T("sender", intake->sender),
+            LOG_T("recipient", intake->recipient_count == 1 ? intake->recipients->address : ""),
+            LOG_I("recipients", (int64_t)intake->recipient_count),
+            LOG_T("address", intake->address), LOG_T("tls", intake->tls));
+    } else {
+        log_event(submit->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", intake->id_text),
+                  LOG_T("error", queue_error_text(result)),
+                  LOG_T("text", "a message could not be stored"));
+    }
+    if (intake->phase == INTAKE_COMMITTING) {
+        struct intake_result answer = {.result = result, .id = intake->id_text};
+        intake->on_done(&answer, intake->ctx);
+    }
+    free_intake(intake);
+    submit_check_stopped(worker);
+}
+
+static void commit(struct intake *intake)
+{
+    struct submit_worker *worker = intake->worker;
+    struct queue_recipient *recipients = mem_alloc(intake->recipient_count * sizeof *recipients);
+    size_t count = 0;
+    for (struct recipient *r = intake->recipients; r != NULL; r = r->hh.next) {
+        recipients[count].address = r->address;
+        recipients[count].domain = r->domain;
+        count++;
+    }
+    struct queue_envelope envelope = {
+        .sender = intake->sender,
+        .recipients = recipients,
+        .recipient_count = count,
+        .flags = intake->body_8bit ? QUEUE_FLAG_8BIT : 0,
+        .header_bytes = intake->header_bytes,
+        .sign_domain = intake->facts.from_domain,
+        .accepted_unix_ms = intake->time_unix_ms,
+    };
+    memcpy(envelope.body_hash, intake->body_hash, sizeof envelope.body_hash);
+    intake->phase = INTAKE_COMMITTING;
+    intake->next = worker->intakes;
+    if (intake->next != NULL)
+        intake->next->prev = intake;
+    worker->intakes = intake;
+    struct queue_put *put = intake->put;
+    intake->put = NULL;
+    queue_put_commit(put, &envelope, on_committed, intake);
+    free(recipients);
+}
+
+bool intake_finish(struct intake *intake, intake_done_fn on_done, void *ctx, uint16_t *code_out,
+                   char *text, size_t text_size)
+{
+    if (intake->phase == INTAKE_HEADER) { /* no blank line: a header section without a body */
+        size_t len = buf_len(&intake->held);
+        end_header(intake, len, len);
+    }
+    if (intake->facts.received_count > intake->config->max_hops) {
+        *code_out = 554;
+        snprintf(text, text_size,
+                 "5.4.6 Too many hops: %u Received fields, this message is in a loop",
+                 intake->facts.received_count);
+        return false;
+    }
+    dkim_body_final(&intake->body, intake->body_hash);
+    intake_flush(intake);
+    if (intake->failure != 0) {
+        *code_out = 451;
+        snprintf(text, text_size, "4.3.0 The message could not be taken: %s",
+                 queue_error_text(intake->failure));
+        return false;
+    }
+    intake->on_done = on_done;
+    intake->ctx = ctx;
+    commit(intake);
+    return true;
+}
+
+void intake_abandon(struct intake **intakep)
+{
+    struct intake *intake = *intakep;
+    *intakep = NULL;
+    if (intake == NULL)
+        return;
+    if (intake->phase == INTAKE_COMMITTING) {
+        intake->phase = INTAKE_ABANDONED;
+        return;
+    }
+    if (intake->put != NULL)
+        queue_put_abort(intake->put);
+    free_intake(intake);
+}

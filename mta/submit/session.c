@@ -1,0 +1,475 @@
+/* mta/submit/session.c - one client's session: stream + smtp_server + intake, on one loop.
+ *
+ * Events of the SMTP session only note what is to be done; session_step() does it after the bytes
+ * have been eaten. Reading stops while a commit is outstanding and the input is full, while the
+ * client does not take our replies, and while the budget for content not yet stored is used up. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/base/time.h"
+#include "mta/smtp/server.h"
+#include "mta/submit/submit_private.h"
+
+#define OUTPUT_MAX   (64 * 1024) /* replies that a client lets lie before we stop reading it */
+#define TLS_TEXT_MAX 96
+
+struct session {
+    struct session *prev, *next;
+    struct submit_worker *worker;
+    struct submit_settings *settings;
+    const struct config_listener *listener;
+    size_t listener_number;
+    struct stream *stream;
+    struct smtp_server *server;
+    struct intake *intake;
+    uv_timer_t timer;
+    bool timer_closed;
+    uint64_t active_ms; /* the last byte from the client */
+    char address[48];
+    uint16_t port;
+    char helo[256];
+    bool extended;
+    char tls[TLS_TEXT_MAX];
+    bool trusted, crowded;
+    /* noted by events */
+    bool want_tls, want_close;
+    bool handshaking, paused, over;
+};
+
+static void session_step(struct session *s);
+
+/* ---- ending ---- */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct session *s = handle->data;
+    struct submit_worker *worker = s->worker;
+    if (s->prev != NULL)
+        s->prev->next = s->next;
+    else
+        worker->sessions = s->next;
+    if (s->next != NULL)
+        s->next->prev = s->prev;
+    submit_settings_unref(&s->settings);
+    free(s);
+    submit_check_stopped(worker);
+}
+
+static void end_session(struct session *s, bool graceful)
+{
+    struct submit *submit = s->worker->submit;
+    if (s->over)
+        return;
+    s->over = true;
+    intake_abandon(&s->intake);
+    smtp_server_free(&s->server);
+    stream_close(&s->stream, graceful);
+    loop_load_add(s->worker->loop, -1);
+    atomic_fetch_sub(&submit->sessions, 1);
+    atomic_fetch_sub(&submit->connections[s->listener_number], 1);
+    uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+}
+
+/* ---- what the SMTP session asks ---- */
+
+static void refuse(struct smtp_verdict *verdict, uint16_t code, const char *text)
+{
+    verdict->code = code;
+    snprintf(verdict->text, sizeof verdict->text, "%s", text);
+}
+
+static void on_hello(struct str name, bool extended, void *ctx)
+{
+    struct session *s = ctx;
+    snprintf(s->helo, sizeof s->helo, "%.*s", (int)(name.len < 255 ? name.len : 255), name.p);
+    s->extended = extended;
+}
+
+static void on_starttls(void *ctx)
+{
+    ((struct session *)ctx)->want_tls = true;
+}
+
+static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, void *ctx)
+{
+    struct session *s = ctx;
+    intake_abandon(&s->intake);
+    if (!s->trusted) {
+        verdict->code = 554;
+        snprintf(verdict->text, sizeof verdict->text,
+                 "5.7.1 Relaying denied: %s is not among the trusted networks of this listener",
+                 s->address);
+        return;
+    }
+    if (mail->sender.len > QUEUE_ADDRESS_MAX) {
+        refuse(verdict, 553, "5.1.7 The sender address is too long");
+        return;
+    }
+    if (queue_is_full(s->worker->submit->queue, mail->declared_bytes)) {
+        refuse(verdict, 452, "4.3.1 Insufficient system storage, try again later");
+        return;
+    }
+    s->intake = intake_new(s->worker, s->settings, s->listener, mail->sender, mail->body_8bit);
+}
+
+static void on_rcpt(const struct smtp_address *address, struct smtp_verdict *verdict, void *ctx)
+{
+    struct session *s = ctx;
+    if (address->domain.len == 0) {
+        refuse(verdict, 550, "5.1.1 This host has no mailboxes of its own: name a domain");
+        return;
+    }
+    if (!intake_add_recipient(s->intake, address->whole, address->domain))
+        refuse(verdict, 553, "5.1.3 The domain of the recipient is not a valid domain name");
+}
+
+static void on_data(struct smtp_verdict *verdict, void *ctx)
+{
+    struct session *s = ctx;
+    struct intake_client client = {
+        .helo = s->helo,
+        .extended = s->extended,
+        .address = s->address,
+        .tls = s->tls,
+    };
+    if (intake_begin(s->intake, &client) < 0)
+        refuse(verdict, 451, "4.3.0 The queue takes no message just now, try again later");
+}
+
+static void on_content(const char *bytes, size_t len, void *ctx)
+{
+    struct session *s = ctx;
+    intake_content(s->intake, bytes, len);
+}
+
+static void on_stored(const struct intake_result *result, void *ctx)
+{
+    struct session *s = ctx;
+    struct smtp_verdict verdict = {0};
+    s->intake = NULL;
+    switch (result->result) {
+    case QUEUE_OK:
+        verdict.code = 250;
+        snprintf(verdict.text, sizeof verdict.text, "2.0.0 Ok: queued as %s", result->id);
+        break;
+    case QUEUE_ERR_FULL:
+        refuse(&verdict, 452, "4.3.1 Insufficient system storage, try again later");
+        break;
+    default:
+        refuse(&verdict, 451, "4.3.0 The message could not be stored, try again later");
+        break;
+    }
+    smtp_server_answer(s->server, &verdict);
+    session_step(s);
+}
+
+static void on_content_end(bool refused, const char *reason, void *ctx)
+{
+    struct session *s = ctx;
+    struct smtp_verdict verdict = {0};
+    (void)reason; /* logged with the reply */
+    if (refused) {
+        intake_abandon(&s->intake);
+        return;
+    }
+    if (intake_finish(s->intake, on_stored, s, &verdict.code, verdict.text, sizeof verdict.text))
+        return;
+    intake_abandon(&s->intake);
+    smtp_server_answer(s->server, &verdict);
+}
+
+static void on_reset(void *ctx)
+{
+    intake_abandon(&((struct session *)ctx)->intake);
+}
+
+static void on_quit(void *ctx)
+{
+    ((struct session *)ctx)->want_close = true;
+}
+
+static void on_refusal(uint16_t code, struct str line, void *ctx)
+{
+    struct session *s = ctx;
+    struct submit *submit = s->worker->submit;
+    atomic_fetch_add(&submit->rejected, 1);
+    log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
+              LOG_T("helo", s->helo), LOG_I("code", code), LOG_S("reply", line),
+              LOG_T("tls", s->tls));
+}
+
+static const struct smtp_server_events server_events = {
+    .on_hello = on_hello,
+    .on_starttls = on_starttls,
+    .on_mail = on_mail,
+    .on_rcpt = on_rcpt,
+    .on_data = on_data,
+    .on_content = on_content,
+    .on_content_end = on_content_end,
+    .on_reset = on_reset,
+    .on_quit = on_quit,
+    .on_refusal = on_refusal,
+};
+
+/* ---- doing what was noted ---- */
+
+static void greet(struct session *s)
+{
+    struct smtp_verdict verdict = {0};
+    if (s->crowded)
+        refuse(&verdict, 421, "4.3.2 Too many connections, try again later");
+    smtp_server_greet(s->server, &verdict);
+    if (s->crowded)
+        s->want_close = true;
+}
+
+static void start_tls(struct session *s)
+{
+    struct tls_session *tls = NULL;
+    size_t dropped = 0;
+    if (tls_server_session_new(s->settings->tls, &tls) < 0) {
+        end_session(s, false);
+        return;
+    }
+    s->handshaking = true;
+    stream_start_tls(s->stream, tls, (uint32_t)s->settings->config->timeouts.tls, &dropped);
+    if (dropped > 0)
+        log_event(s->worker->submit->log, LOG_LEVEL_WARNING, "reject", LOG_T("address", s->address),
+                  LOG_T("text", "bytes sent ahead of the TLS handshake were dropped"),
+                  LOG_I("bytes", (int64_t)dropped));
+}
+
+static void flush(struct session *s)
+{
+    struct buf *out = smtp_server_output(s->server);
+    struct str bytes = buf_str(out);
+    if (bytes.len > 0) {
+        stream_write(s->stream, bytes.p, bytes.len);
+        buf_consume(out, bytes.len);
+    }
+}
+
+/* Read on, or let the client wait? */
+static void steer_reading(struct session *s)
+{
+    struct submit *submit = s->worker->submit;
+    bool in_data = smtp_server_in_data(s->server);
+    bool budget_short = in_data && atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+    bool stop = budget_short || !smtp_server_wants_input(s->server) ||
+                stream_pending(s->stream) > OUTPUT_MAX;
+    if (budget_short) {
+        intake_flush(s->intake); /* what we hold ourselves must not be what everybody waits for */
+        atomic_store(&submit->budget_short, true);
+        stop = atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+    }
+    if (stop && !s->paused)
+        stream_pause(s->stream);
+    else if (!stop && s->paused)
+        stream_resume(s->stream);
+    s->paused = stop;
+}
+
+static void session_step(struct session *s)
+{
+    if (s->over || s->server == NULL)
+        return;
+    flush(s);
+    if (s->want_tls) {
+        s->want_tls = false;
+        start_tls(s);
+        return;
+    }
+    if (s->want_close) {
+        end_session(s, true);
+        return;
+    }
+    steer_reading(s);
+}
+
+/* ---- the stream ---- */
+
+static void on_bytes(const char *bytes, size_t len, void *ctx)
+{
+    struct session *s = ctx;
+    if (s->over)
+        return;
+    s->active_ms = time_monotonic_ms();
+    smtp_server_input(s->server, bytes, len);
+    session_step(s);
+}
+
+static void on_tls(const struct tls_verdict *verdict, void *ctx)
+{
+    struct session *s = ctx;
+    bool implicit = s->listener->tls == CONFIG_LISTENER_TLS_IMPLICIT;
+    s->handshaking = false;
+    s->active_ms = time_monotonic_ms();
+    snprintf(s->tls, sizeof s->tls, "%s %s", verdict->version, verdict->cipher);
+    size_t dropped = smtp_server_tls_started(s->server);
+    if (dropped > 0)
+        log_event(s->worker->submit->log, LOG_LEVEL_WARNING, "reject", LOG_T("address", s->address),
+                  LOG_T("text", "commands pipelined behind STARTTLS were dropped"),
+                  LOG_I("bytes", (int64_t)dropped));
+    s->helo[0] = '\0';
+    if (implicit)
+        greet(s);
+    session_step(s);
+}
+
+static void on_drain(void *ctx)
+{
+    session_step(ctx);
+}
+
+static void on_end(enum stream_end end, const char *text, void *ctx)
+{
+    struct session *s = ctx;
+    if (s->over)
+        return;
+    if (end == STREAM_END_TLS || s->handshaking || smtp_server_in_data(s->server))
+        log_event(s->worker->submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
+                  LOG_T("helo", s->helo), LOG_T("text", text),
+                  LOG_T("stage", s->handshaking ? "tls" : "session"));
+    end_session(s, false);
+}
+
+static const struct stream_events stream_events = {
+    .on_open = NULL,
+    .on_tls = on_tls,
+    .on_bytes = on_bytes,
+    .on_drain = on_drain,
+    .on_end = on_end,
+};
+
+/* ---- time ---- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct session *s = timer->data;
+    uint64_t limit = s->settings->config->timeouts.server;
+    uint64_t now_ms = time_monotonic_ms();
+    /* Our own waiting (a commit, the budget) is not the client's idleness. */
+    if (s->paused || smtp_server_answer_pending(s->server))
+        s->active_ms = now_ms;
+    uint64_t quiet = now_ms - s->active_ms;
+    if (quiet < limit) {
+        uv_timer_start(timer, on_timer, limit - quiet, 0);
+        return;
+    }
+    if (s->handshaking || s->want_close) {
+        end_session(s, false);
+        return;
+    }
+    smtp_server_shut(s->server, "4.4.2 Idle for too long, closing the connection");
+    session_step(s);
+    if (!s->over) /* a client that takes no bytes either */
+        end_session(s, true);
+}
+
+/* ---- opening ---- */
+
+static bool is_trusted(const struct session *s)
+{
+    uint8_t bytes[16];
+    bool ipv6 = stream_peer_bytes(s->stream, bytes);
+    for (size_t i = 0; i < s->listener->trusted_count; i++) {
+        if (config_network_contains(&s->listener->trusted[i], ipv6, bytes))
+            return true;
+    }
+    return false;
+}
+
+static void make_server(struct session *s)
+{
+    const struct config *config = s->settings->config;
+    bool tls = s->settings->tls != NULL;
+    enum config_listener_tls mode = s->listener->tls;
+    struct smtp_server_options options = {
+        .hostname = config->hostname,
+        .banner = "ESMTP",
+        .max_message_bytes = s->listener->max_message_bytes,
+        .max_recipients = s->listener->max_recipients,
+        .offer_starttls =
+            tls && (mode == CONFIG_LISTENER_TLS_OPTIONAL || mode == CONFIG_LISTENER_TLS_REQUIRED),
+        .require_starttls = mode == CONFIG_LISTENER_TLS_REQUIRED,
+        .refuse_long_lines = s->listener->refuse_long_lines,
+        .header_max = SUBMIT_HEADER_MAX,
+    };
+    s->server = smtp_server_new(&options, &server_events, s);
+}
+
+void session_open(const struct session_start *start)
+{
+    struct submit_worker *worker = start->worker;
+    struct submit *submit = worker->submit;
+    struct session *s = mem_alloc(sizeof *s);
+    s->worker = worker;
+    s->settings = start->settings;
+    s->listener_number = start->listener;
+    s->listener = &s->settings->config->listeners[start->listener];
+    s->crowded = start->crowded;
+    s->active_ms = time_monotonic_ms();
+    s->next = worker->sessions;
+    if (s->next != NULL)
+        s->next->prev = s;
+    worker->sessions = s;
+    atomic_fetch_add(&submit->sessions, 1);
+    loop_load_add(worker->loop, 1);
+    uv_timer_init(loop_uv(worker->loop), &s->timer);
+    s->timer.data = s;
+    s->stream = stream_accept_fd(loop_uv(worker->loop), start->fd, &stream_events, s);
+    if (s->stream == NULL || worker->stopping) {
+        end_session(s, false);
+        return;
+    }
+    stream_peer(s->stream, s->address, sizeof s->address, &s->port);
+    s->trusted = is_trusted(s);
+    make_server(s);
+    uv_timer_start(&s->timer, on_timer, s->settings->config->timeouts.server, 0);
+    log_event(submit->log, LOG_LEVEL_INFO, "connect", LOG_T("address", s->address),
+              LOG_I("port", s->port), LOG_T("listener", s->listener->addresses[0].text));
+    if (s->listener->tls == CONFIG_LISTENER_TLS_IMPLICIT) {
+        start_tls(s);
+        return;
+    }
+    greet(s);
+    session_step(s);
+}
+
+/* ---- for all ---- */
+
+void session_shut_all(struct submit_worker *worker)
+{
+    struct session *next = NULL;
+    for (struct session *s = worker->sessions; s != NULL; s = next) {
+        next = s->next;
+        if (s->over)
+            continue;
+        if (s->handshaking) {
+            end_session(s, false);
+            continue;
+        }
+        smtp_server_shut(s->server, "4.3.2 Service shutting down, try again later");
+        session_step(s);
+    }
+}
+
+void session_cut_all(struct submit_worker *worker)
+{
+    struct session *next = NULL;
+    for (struct session *s = worker->sessions; s != NULL; s = next) {
+        next = s->next;
+        end_session(s, false);
+    }
+}
+
+void session_budget_freed(struct submit_worker *worker)
+{
+    struct session *next = NULL;
+    for (struct session *s = worker->sessions; s != NULL; s = next) {
+        next = s->next;
+        if (!s->over && s->paused && !s->handshaking)
+            steer_reading(s);
+    }
+}

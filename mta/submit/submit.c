@@ -1,0 +1,251 @@
+/* mta/submit/submit.c - submission as a whole: its parts, their start, reload and end. See
+ * submit.h. */
+#include "mta/submit/submit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mta/submit/submit_private.h"
+
+/* ---- settings ---- */
+
+static struct submit_settings *load_settings(const struct config *config, char *error,
+                                             size_t error_size)
+{
+    struct submit_settings *settings = mem_alloc(sizeof *settings);
+    atomic_init(&settings->references, 1);
+    settings->config = config_ref(config);
+    if (config->tls_certificate != NULL &&
+        tls_server_credentials_load(config->tls_certificate, config->tls_key, &settings->tls, error,
+                                    error_size) < 0)
+        submit_settings_unref(&settings);
+    return settings;
+}
+
+struct submit_settings *submit_settings_ref(struct submit_settings *settings)
+{
+    atomic_fetch_add(&settings->references, 1);
+    return settings;
+}
+
+void submit_settings_unref(struct submit_settings **settingsp)
+{
+    struct submit_settings *settings = *settingsp;
+    *settingsp = NULL;
+    if (settings == NULL || atomic_fetch_sub(&settings->references, 1) != 1)
+        return;
+    tls_credentials_unref(&settings->tls);
+    config_unref(&settings->config);
+    free(settings);
+}
+
+/* ---- the life of the whole ---- */
+
+int submit_new(const struct config *config, struct submit **submit_out, char *error,
+               size_t error_size)
+{
+    struct submit *submit = mem_alloc(sizeof *submit);
+    pthread_mutex_init(&submit->lock, NULL);
+    submit->settings = mem_alloc(sizeof *submit->settings);
+    atomic_init(&submit->settings->references, 1);
+    submit->settings->config = config_ref(config);
+    if (listener_bind_all(submit, config, error, error_size) < 0) {
+        submit_free(&submit);
+        return -1;
+    }
+    *submit_out = submit;
+    return 0;
+}
+
+static void replace_settings(struct submit *submit, struct submit_settings *settings)
+{
+    pthread_mutex_lock(&submit->lock);
+    struct submit_settings *old = submit->settings;
+    submit->settings = settings;
+    pthread_mutex_unlock(&submit->lock);
+    submit_settings_unref(&old);
+}
+
+int submit_load(struct submit *submit, struct log *log, char *error, size_t error_size)
+{
+    submit->log = log;
+    if (submit->skipped[0] != '\0')
+        log_event(log, LOG_LEVEL_WARNING, "start", LOG_T("listener", submit->skipped),
+                  LOG_T("text", "not listening here: this machine has no such IPv6 address"));
+    struct submit_settings *settings = load_settings(submit->settings->config, error, error_size);
+    if (settings == NULL)
+        return -1;
+    replace_settings(submit, settings);
+    return 0;
+}
+
+int submit_check(const struct config *config, char *error, size_t error_size)
+{
+    struct submit_settings *settings = load_settings(config, error, error_size);
+    int rc = settings != NULL ? 0 : -1;
+    submit_settings_unref(&settings);
+    return rc;
+}
+
+static bool same_addresses(const struct config *a, const struct config *b)
+{
+    if (a->listener_count != b->listener_count)
+        return false;
+    for (size_t i = 0; i < a->listener_count; i++) {
+        if (a->listeners[i].address_count != b->listeners[i].address_count)
+            return false;
+        for (size_t k = 0; k < a->listeners[i].address_count; k++) {
+            const struct config_endpoint *x = &a->listeners[i].addresses[k];
+            const struct config_endpoint *y = &b->listeners[i].addresses[k];
+            if (x->port != y->port || x->address.ipv6 != y->address.ipv6 ||
+                memcmp(x->address.bytes, y->address.bytes, sizeof x->address.bytes) != 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+int submit_reload(struct submit *submit, const struct config *config, char *error,
+                  size_t error_size)
+{
+    if (!same_addresses(submit->settings->config, config)) {
+        snprintf(error, error_size,
+                 "%s: listeners: their addresses can be changed only by a restart", config->path);
+        return -1;
+    }
+    struct submit_settings *settings = load_settings(config, error, error_size);
+    if (settings == NULL)
+        return -1;
+    replace_settings(submit, settings);
+    return 0;
+}
+
+static void on_port(uv_async_t *async)
+{
+    struct submit_worker *worker = async->data;
+    queue_port_run(worker->port);
+}
+
+static void notify_port(void *ctx)
+{
+    uv_async_send(ctx);
+}
+
+static void start_worker(struct loop *loop, void *arg)
+{
+    struct submit_worker *worker = arg;
+    uv_async_init(loop_uv(loop), &worker->port_async, on_port);
+    worker->port_async.data = worker;
+    worker->port = queue_port_new(worker->submit->queue, notify_port, &worker->port_async);
+}
+
+int submit_start(struct submit *submit, struct queue *queue, uv_loop_t *main_loop,
+                 struct loop **loops, size_t loop_count, char *error, size_t error_size)
+{
+    submit->queue = queue;
+    submit->workers = mem_alloc(loop_count * sizeof *submit->workers);
+    submit->worker_count = loop_count;
+    atomic_store(&submit->workers_left, loop_count);
+    for (size_t i = 0; i < loop_count; i++) {
+        submit->workers[i].submit = submit;
+        submit->workers[i].loop = loops[i];
+        if (!loop_post(loops[i], start_worker, &submit->workers[i]))
+            unreachable_bug(); /* the loops have just been started */
+    }
+    if (listener_start_all(submit, main_loop) < 0) {
+        snprintf(error, error_size, "the listening sockets cannot be polled");
+        return -1;
+    }
+    return 0;
+}
+
+void submit_check_stopped(struct submit_worker *worker)
+{
+    struct submit *submit = worker->submit;
+    if (!worker->stopping || worker->closed || worker->sessions != NULL || worker->intakes != NULL)
+        return;
+    worker->closed = true;
+    queue_port_free(&worker->port);
+    uv_close((uv_handle_t *)&worker->port_async, NULL);
+    if (worker->grace_open)
+        uv_close((uv_handle_t *)&worker->grace, NULL);
+    if (atomic_fetch_sub(&submit->workers_left, 1) == 1)
+        submit->on_stopped(submit->on_stopped_ctx);
+}
+
+static void on_grace_over(uv_timer_t *timer)
+{
+    struct submit_worker *worker = timer->data;
+    session_cut_all(worker);
+    submit_check_stopped(worker);
+}
+
+static void stop_worker(struct loop *loop, void *arg)
+{
+    struct submit_worker *worker = arg;
+    worker->stopping = true;
+    uv_timer_init(loop_uv(loop), &worker->grace);
+    worker->grace.data = worker;
+    worker->grace_open = true;
+    uv_timer_start(&worker->grace, on_grace_over, worker->submit->grace_ms, 0);
+    session_shut_all(worker);
+    submit_check_stopped(worker);
+}
+
+void submit_stop(struct submit *submit, uint64_t grace_ms, void (*done)(void *ctx), void *ctx)
+{
+    submit->on_stopped = done;
+    submit->on_stopped_ctx = ctx;
+    submit->grace_ms = grace_ms;
+    listener_close_all(submit);
+    for (size_t i = 0; i < submit->worker_count; i++) {
+        bool posted = loop_post(submit->workers[i].loop, stop_worker, &submit->workers[i]);
+        (void)posted; /* the loops stop after us */
+    }
+}
+
+static void cut_worker(struct loop *loop, void *arg)
+{
+    struct submit_worker *worker = arg;
+    (void)loop;
+    session_cut_all(worker);
+    submit_check_stopped(worker);
+}
+
+void submit_stop_now(struct submit *submit)
+{
+    for (size_t i = 0; i < submit->worker_count; i++) {
+        bool posted = loop_post(submit->workers[i].loop, cut_worker, &submit->workers[i]);
+        (void)posted; /* false: it has stopped already */
+    }
+}
+
+void submit_free(struct submit **submitp)
+{
+    struct submit *submit = *submitp;
+    if (submit == NULL)
+        return;
+    for (size_t i = 0; i < submit->listener_count; i++) {
+        if (submit->listeners[i].fd >= 0)
+            close(submit->listeners[i].fd);
+    }
+    free(submit->listeners);
+    free(submit->connections);
+    free(submit->workers);
+    submit_settings_unref(&submit->settings);
+    pthread_mutex_destroy(&submit->lock);
+    free(submit);
+    *submitp = NULL;
+}
+
+void submit_read_counts(struct submit *submit, struct submit_counts *out)
+{
+    *out = (struct submit_counts){
+        .sessions = atomic_load(&submit->sessions),
+        .accepted = atomic_load(&submit->accepted),
+        .rejected = atomic_load(&submit->rejected),
+        .bytes_waiting = atomic_load(&submit->budget_used),
+    };
+}

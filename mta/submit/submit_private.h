@@ -1,0 +1,131 @@
+/* mta/submit/submit_private.h - what the files of this folder share. */
+#ifndef MTA_SUBMIT_SUBMIT_PRIVATE_H
+#define MTA_SUBMIT_SUBMIT_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "mta/net/stream.h"
+#include "mta/submit/submit.h"
+#include "tls/tls.h"
+
+#define SUBMIT_BUDGET_BYTES                                                                        \
+    ((size_t)16 * 1024 * 1024) /* content in memory, all sessions together */
+#define SUBMIT_PIECE_BYTES ((size_t)64 * 1024)
+#define SUBMIT_HEADER_MAX  ((size_t)256 * 1024)
+
+/* What one reading of the configuration gave: immutable, counted. */
+struct submit_settings {
+    atomic_uint references;
+    const struct config *config;
+    struct tls_credentials *tls; /* NULL: no certificate configured */
+};
+struct submit_settings *submit_settings_ref(struct submit_settings *settings);
+void submit_settings_unref(struct submit_settings **settingsp);
+
+struct submit;
+struct session;
+
+/* One a loop. */
+struct submit_worker {
+    struct submit *submit;
+    struct loop *loop;
+    struct queue_port *port;
+    uv_async_t port_async;
+    struct session *sessions;
+    struct intake *intakes; /* commits under way */
+    uv_timer_t grace;
+    bool grace_open;
+    bool stopping, closed;
+};
+
+struct listener {
+    struct submit *submit;
+    size_t number; /* in the configuration */
+    int fd;
+    uv_poll_t poll;
+    uv_timer_t pause; /* out of descriptors: look again later */
+    bool open;
+    char text[64];
+};
+
+struct submit {
+    struct log *log;
+    struct queue *queue;
+    struct listener *listeners;
+    size_t listener_count;
+    atomic_uint *connections; /* a configured listener */
+    size_t connection_count;
+    char skipped[128]; /* addresses left out: no IPv6 here */
+    struct submit_worker *workers;
+    size_t worker_count;
+    unsigned next_worker;
+
+    pthread_mutex_t lock; /* settings */
+    struct submit_settings *settings;
+
+    atomic_size_t budget_used;
+    atomic_bool budget_short; /* somebody has paused */
+    atomic_uint_fast64_t accepted, rejected;
+    atomic_size_t sessions;
+    atomic_size_t workers_left;
+    uint64_t grace_ms;
+    void (*on_stopped)(void *ctx);
+    void *on_stopped_ctx;
+};
+
+/* ---- listener.c ---- */
+MUST_USE int listener_bind_all(struct submit *submit, const struct config *config, char *error,
+                               size_t error_size);
+MUST_USE int listener_start_all(struct submit *submit, uv_loop_t *loop);
+void listener_close_all(struct submit *submit);
+
+/* ---- session.c ---- */
+struct session_start {
+    struct submit_worker *worker;
+    struct submit_settings *settings; /* taken */
+    size_t listener;
+    int fd;       /* taken */
+    bool crowded; /* over max_connections: 421 */
+};
+void session_open(const struct session_start *start);
+void session_shut_all(struct submit_worker *worker);
+void session_cut_all(struct submit_worker *worker);
+void session_budget_freed(struct submit_worker *worker); /* go on reading where that was paused */
+void submit_check_stopped(struct submit_worker *worker);
+
+/* ---- intake.c: one message on its way into the queue ---- */
+struct intake;
+struct intake_client { /* for the trace field; strings are copied */
+    const char *helo;
+    bool extended;
+    const char *address;
+    const char *tls; /* "" or "TLS1.3 ..." */
+};
+struct intake_result {
+    int result; /* QUEUE_* */
+    const char *id;
+};
+/* Comes once after intake_finish, on the worker's loop; not after intake_abandon. */
+typedef void (*intake_done_fn)(const struct intake_result *result, void *ctx);
+
+/* A transaction begins (MAIL). sender is copied. */
+struct intake *intake_new(struct submit_worker *worker, const struct submit_settings *settings,
+                          const struct config_listener *listener, struct str sender,
+                          bool body_8bit);
+/* @return false: the domain is no domain name, or nothing more fits */
+MUST_USE bool intake_add_recipient(struct intake *intake, struct str address, struct str domain);
+/* DATA. @return 0 or QUEUE_ERR_* */
+MUST_USE int intake_begin(struct intake *intake, const struct intake_client *client);
+void intake_content(struct intake *intake, const char *bytes, size_t len);
+/* Hands over what is held, so that the budget can shrink while the client is not read. */
+void intake_flush(struct intake *intake);
+/* The end. A refusal comes back at once: code and text are set and false returned (the intake is
+ * then to be abandoned). */
+MUST_USE bool intake_finish(struct intake *intake, intake_done_fn on_done, void *ctx,
+                            uint16_t *code_out, char *text, size_t text_size);
+/* The transaction is gone, or the session: what was stored is removed. After intake_finish: the
+ * commit goes on, nobody is told. Stores NULL. */
+void intake_abandon(struct intake **intakep);
+
+#endif
