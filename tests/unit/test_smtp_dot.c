@@ -106,7 +106,7 @@ static void test_every_mix(void **state)
             char wire[32];
             for (unsigned i = 0; i < len; i++)
                 wire[i] = alphabet[(n >> (2 * i)) & 3];
-            memcpy(wire + len, "\r\n.\r\n", 5);
+            snprintf(wire + len, 6, "\r\n.\r\n");
             compare_reading(wire, len + 5, 3);
             if (len > 5)
                 continue;
@@ -265,7 +265,7 @@ static void test_writing_every_mix(void **state)
 
     for (unsigned len = 0; len <= 7; len++) {
         for (unsigned long n = 0; n < 1UL << (2 * len); n++) {
-            char content[8], normal[TEXT_MAX], wire[TEXT_MAX];
+            char content[8] = "", normal[TEXT_MAX] = "", wire[TEXT_MAX];
             for (unsigned i = 0; i < len; i++)
                 content[i] = alphabet[(n >> (2 * i)) & 3];
             size_t normal_len = normal_form(content, len, normal);

@@ -1,0 +1,207 @@
+/* tests/fuzz/fuzz_smtp_server.c - server sessions. The first byte chooses the options, the second
+ * the segment length; the rest is what the peer sends. It goes in whole and in segments: both
+ * sessions must say and ask the same, replies must be well-formed, and an accepted message must
+ * hold no bare CR, bare LF or NUL. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/smtp/server.h"
+
+struct record {
+    struct smtp_server *server;
+    unsigned options;
+    struct buf events;
+    struct buf content; /* of the message that is arriving */
+    unsigned quits;
+};
+
+static void check(bool good)
+{
+    if (!good)
+        abort();
+}
+
+static void note(struct record *record, const char *event, struct str detail)
+{
+    check(buf_printf(&record->events, "%s %.*s;", event, (int)detail.len,
+                     detail.len > 0 ? detail.p : ""));
+}
+
+static void on_hello(struct str name, bool extended, void *ctx)
+{
+    for (size_t i = 0; i < name.len; i++)
+        check(name.p[i] > ' ' && name.p[i] <= '~');
+    check(name.len > 0 && name.len <= 255);
+    note(ctx, extended ? "ehlo" : "helo", name);
+}
+
+static void on_starttls(void *ctx)
+{
+    note(ctx, "starttls", STR(""));
+}
+
+/* The address's first letter decides, so that every kind of verdict is reached. */
+static void decide(struct str address, struct smtp_verdict *verdict)
+{
+    if (address.len > 0 && address.p[0] == 'd')
+        *verdict = (struct smtp_verdict){550, "5.7.1 No"};
+    if (address.len > 0 && address.p[0] == 'l')
+        *verdict = (struct smtp_verdict){421, "4.7.0 Leave"};
+}
+
+static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, void *ctx)
+{
+    decide(mail->sender, verdict);
+    note(ctx, "mail", mail->sender);
+}
+
+static void on_rcpt(const struct smtp_address *address, struct smtp_verdict *verdict, void *ctx)
+{
+    check(address->local.len > 0 && address->whole.len >= address->local.len);
+    decide(address->whole, verdict);
+    note(ctx, "rcpt", address->whole);
+}
+
+static void on_data(struct smtp_verdict *verdict, void *ctx)
+{
+    struct record *record = ctx;
+
+    (void)verdict;
+    buf_clear(&record->content);
+    note(record, "data", STR(""));
+}
+
+static void on_content(const char *bytes, size_t len, void *ctx)
+{
+    struct record *record = ctx;
+
+    check(len > 0 && buf_add(&record->content, bytes, len));
+}
+
+static void on_content_end(bool refused, const char *reason, void *ctx)
+{
+    static const struct smtp_verdict stored = {250, "2.0.0 Ok: queued"};
+    struct record *record = ctx;
+    struct str content = buf_str(&record->content);
+
+    check(refused == (reason[0] != '\0'));
+    note(record, refused ? "refused" : "end", refused ? str_from(reason) : content);
+    for (size_t i = 0; !refused && i < content.len; i++) {
+        bool lf_next = i + 1 < content.len && content.p[i + 1] == '\n';
+        check(content.p[i] != '\0');
+        check(content.p[i] != '\r' || lf_next);
+        check(content.p[i] != '\n' || (i > 0 && content.p[i - 1] == '\r'));
+    }
+    if (!refused && (record->options & 1) != 0)
+        smtp_server_answer(record->server, &stored);
+}
+
+static void on_reset(void *ctx)
+{
+    note(ctx, "reset", STR(""));
+}
+
+static void on_quit(void *ctx)
+{
+    struct record *record = ctx;
+
+    check(++record->quits == 1);
+    note(record, "quit", STR(""));
+}
+
+static void on_refusal(uint16_t code, struct str line, void *ctx)
+{
+    (void)ctx;
+    check(code >= 400 && line.len > 4);
+}
+
+static void start(struct record *record, unsigned options)
+{
+    static const struct smtp_server_events events = {
+        .on_hello = on_hello,
+        .on_starttls = on_starttls,
+        .on_mail = on_mail,
+        .on_rcpt = on_rcpt,
+        .on_data = on_data,
+        .on_content = on_content,
+        .on_reset = on_reset,
+        .on_content_end = on_content_end,
+        .on_quit = on_quit,
+        .on_refusal = on_refusal,
+    };
+    static const struct smtp_verdict welcome = {0, ""};
+    struct smtp_server_options o = {
+        .hostname = "h.example",
+        .banner = "ESMTP",
+        .max_message_bytes = (options & 2) != 0 ? 200 : 0,
+        .max_recipients = 3,
+        .offer_starttls = (options & 4) != 0,
+        .require_starttls = (options & 8) != 0,
+        .refuse_long_lines = (options & 16) != 0,
+        .header_max = (options & 32) != 0 ? 100 : 0,
+        .accept_unqualified = (options & 64) != 0,
+    };
+
+    *record = (struct record){.options = options};
+    buf_init(&record->events, 64U << 20);
+    buf_init(&record->content, 64U << 20);
+    record->server = smtp_server_new(&o, &events, record);
+    smtp_server_greet(record->server, &welcome);
+}
+
+static void give(struct record *record, const uint8_t *bytes, size_t len)
+{
+    static const struct smtp_verdict failed = {451, "4.3.0 Disk"};
+
+    smtp_server_input(record->server, (const char *)bytes, len);
+    while (smtp_server_answer_pending(record->server))
+        smtp_server_answer(record->server, &failed);
+}
+
+static void check_replies(struct str said)
+{
+    while (said.len > 0) {
+        const char *lf = memchr(said.p, '\n', said.len);
+        check(lf != NULL);
+        size_t len = (size_t)(lf - said.p) + 1;
+        check(len >= 6 && len <= 512 && said.p[len - 2] == '\r');
+        check(said.p[0] >= '2' && said.p[0] <= '5' && (said.p[3] == ' ' || said.p[3] == '-'));
+        for (size_t i = 0; i < len - 2; i++)
+            check(said.p[i] >= ' ' && said.p[i] <= '~');
+        said = str_skip(said, len);
+    }
+}
+
+static void end(struct record *record)
+{
+    smtp_server_free(&record->server);
+    buf_deinit(&record->events);
+    buf_deinit(&record->content);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct record whole, cut;
+
+    if (size < 2)
+        return 0;
+    size_t piece = data[1] % 32U + 1;
+    start(&whole, data[0]);
+    start(&cut, data[0]);
+    give(&whole, data + 2, size - 2);
+    for (size_t i = 2; i < size; i += piece)
+        give(&cut, data + i, size - i < piece ? size - i : piece);
+
+    struct str said = buf_str(smtp_server_output(whole.server));
+    check_replies(said);
+    check(str_equal(said, buf_str(smtp_server_output(cut.server))));
+    check(str_equal(buf_str(&whole.events), buf_str(&cut.events)));
+    check(smtp_server_in_data(whole.server) == smtp_server_in_data(cut.server));
+    smtp_server_shut(whole.server, "4.4.2 Timeout");
+    check(whole.quits == 1);
+    check_replies(buf_str(smtp_server_output(whole.server)));
+    end(&whole);
+    end(&cut);
+    return 0;
+}
