@@ -97,34 +97,41 @@ static void add_paragraph(struct buf *out, const char *mark, size_t lead, const 
     (void)buf_add_text(out, "\r\n");
 }
 
+/* Who said what follows, and whether it was the last of many tries. */
+static void add_source(struct buf *out, const struct dsn_recipient *recipient)
+{
+    char host[DSN_ADDRESS_MAX + 1];
+    char line[DSN_ADDRESS_MAX + 128];
+    const char *tries = recipient->expired ? "Given up after several tries. At the last one: " : "";
+
+    dsn_make_address(recipient->remote_host, host);
+    if (recipient->code == 0)
+        (void)snprintf(line, sizeof line, "%sno success%s%s, because:", tries,
+                       host[0] != '\0' ? " at the server " : "", host);
+    else if (host[0] != '\0')
+        (void)snprintf(line, sizeof line, "%sthe server %s answered:", tries, host);
+    else
+        (void)snprintf(line, sizeof line, "%sthe recipient's server answered:", tries);
+    if (line[0] >= 'a')
+        line[0] = (char)(line[0] - 'a' + 'A');
+    add_paragraph(out, "    ", 4, line);
+}
+
 static void add_recipient(struct buf *out, const struct dsn_recipient *recipient)
 {
     char address[DSN_ADDRESS_MAX + 1];
-    char host[DSN_ADDRESS_MAX + 1];
     char text[DSN_TEXT_MAX + 1];
-    char line[DSN_TEXT_MAX + DSN_ADDRESS_MAX + 64];
+    char line[DSN_TEXT_MAX + 64];
 
     dsn_make_address(recipient->address, address);
-    dsn_make_address(recipient->remote_host, host);
     dsn_make_text(recipient->text, text);
     (void)buf_printf(out, "\r\n  <%s>\r\n", address);
-    if (recipient->expired)
-        add_paragraph(out, "    ", 4, "Given up after trying for some time. The last result:");
-
-    const char *who = host[0] != '\0' ? host : "The recipient's server";
-    if (recipient->code != 0)
-        (void)snprintf(line, sizeof line, "%s%s answered:", host[0] != '\0' ? "The server " : "",
-                       who);
-    else
-        (void)snprintf(line, sizeof line, "The reason%s%s:", host[0] != '\0' ? ", at server " : "",
-                       host);
-    add_paragraph(out, "    ", 4, line);
-
+    add_source(out, recipient);
     if (recipient->code != 0)
         (void)snprintf(line, sizeof line, "%" PRIu16 " %s %s", recipient->code,
                        dsn_status(recipient), text);
     else
-        (void)snprintf(line, sizeof line, "%s", text[0] != '\0' ? text : "none is known");
+        (void)snprintf(line, sizeof line, "%s", text[0] != '\0' ? text : "the reason is not known");
     add_paragraph(out, "      ", 6, line);
 }
 
