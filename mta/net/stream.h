@@ -1,9 +1,9 @@
 /* mta/net/stream.h - one TCP connection with an optional TLS filter, on one loop.
  *
- * Owns the socket, the TLS session and the bytes on their way. No protocol knowledge. All functions run on the
- * loop's thread. Callbacks come from the loop, never from inside a call on the stream, with two exceptions said below.
- * Nothing is freed under its own callback: stream_close() stops everything at once, memory goes at the end of
- * the turn. */
+ * Owns the socket, the TLS session and the bytes on their way. No protocol knowledge. All functions
+ * run on the loop's thread. Callbacks come from the loop, never from inside a call on the stream,
+ * with two exceptions said below. Nothing is freed under its own callback: stream_close() stops
+ * everything at once, memory goes at the end of the turn. */
 #ifndef MTA_NET_STREAM_H
 #define MTA_NET_STREAM_H
 
@@ -27,8 +27,9 @@ struct stream_events {
     void (*on_open)(void *ctx);
     /* The TLS handshake is done. */
     void (*on_tls)(const struct tls_verdict *verdict, void *ctx);
-    /* Plain bytes from the peer. The callee takes all of them; to slow the peer it calls stream_pause(). After
-     * stream_start_tls() nothing that arrived before is ever delivered here. */
+    /* Plain bytes from the peer. The callee takes all of them; to slow the peer it calls
+     * stream_pause(). After stream_start_tls() nothing that arrived before is ever delivered here.
+     */
     void (*on_bytes)(const char *bytes, size_t len, void *ctx);
     /* stream_pending() fell to 0 after it was above it: all bytes are with the kernel. */
     void (*on_drain)(void *ctx);
@@ -36,31 +37,38 @@ struct stream_events {
     void (*on_end)(enum stream_end end, const char *text, void *ctx);
 };
 
-/* Take over an accepted socket (already initialised uv_tcp_t is made inside from the file descriptor). The fd
- * belongs to the stream from now on, also on failure. @return NULL on failure */
-struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_events *events, void *ctx);
+/* Take over an accepted socket (already initialised uv_tcp_t is made inside from the file
+ * descriptor). The fd belongs to the stream from now on, also on failure. @return NULL on failure
+ */
+struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_events *events,
+                                void *ctx);
 
-/* Connect within timeout_ms; source may be NULL. Failure comes as on_end (ENETUNREACH etc. on the next turn). */
+/* Connect within timeout_ms; source may be NULL. Failure comes as on_end (ENETUNREACH etc. on the
+ * next turn). */
 struct stream *stream_connect(uv_loop_t *loop, const struct sockaddr *address,
                               const struct sockaddr *source, uint32_t timeout_ms,
                               const struct stream_events *events, void *ctx);
 
-/* Queue bytes; they go out in one write at the end of the callback or turn in which they were queued (so that
- * a pipelined batch is one write). Copies. */
+/* Queue bytes; they go out in one write at the end of the callback or turn in which they were
+ * queued (so that a pipelined batch is one write). Copies. */
 void stream_write(struct stream *stream, const void *bytes, size_t len);
 size_t stream_pending(const struct stream *stream); /* queued and not yet taken by the kernel */
-uint64_t stream_written_total(const struct stream *stream); /* bytes the kernel took, for progress deadlines */
+uint64_t stream_written_total(
+    const struct stream *stream); /* bytes the kernel took, for progress deadlines */
 
-void stream_pause(struct stream *stream);  /* no on_bytes until resume; what was decrypted already waits inside */
+void stream_pause(
+    struct stream *stream); /* no on_bytes until resume; what was decrypted already waits inside */
 void stream_resume(struct stream *stream);
 
-/* Begin TLS after what is queued has been written. Takes the session. Bytes that arrived before this call
- * and were not delivered are dropped (RFC 3207 section 4.2, CVE-2011-0411); *dropped_out (may be NULL) counts them. */
-void stream_start_tls(struct stream *stream, struct tls_session *session, uint32_t timeout_ms, size_t *dropped_out);
+/* Begin TLS after what is queued has been written. Takes the session. Bytes that arrived before
+ * this call and were not delivered are dropped (RFC 3207 section 4.2, CVE-2011-0411); *dropped_out
+ * (may be NULL) counts them. */
+void stream_start_tls(struct stream *stream, struct tls_session *session, uint32_t timeout_ms,
+                      size_t *dropped_out);
 bool stream_is_tls(const struct stream *stream);
 
-/* Has the peer sent anything (bytes, FIN) that was not delivered yet? One non-blocking look at the socket
- * (MSG_PEEK): the check for a stale connection before reuse. */
+/* Has the peer sent anything (bytes, FIN) that was not delivered yet? One non-blocking look at the
+ * socket (MSG_PEEK): the check for a stale connection before reuse. */
 bool stream_is_stale(struct stream *stream);
 
 /* "192.0.2.1" / "2001:db8::1", and port; of the peer and of our end. */
@@ -69,8 +77,8 @@ void stream_local(const struct stream *stream, char *text, size_t size, uint16_t
 /* The peer's address as bytes for network checks. @return true: IPv6 (16 bytes), false: IPv4 (4) */
 bool stream_peer_bytes(const struct stream *stream, uint8_t bytes[16]);
 
-/* End it: graceful sends what is queued (and close_notify), then FIN, for at most 5 s; otherwise at once. No callback
- * comes after this. Stores NULL; accepts a pointer to NULL. */
+/* End it: graceful sends what is queued (and close_notify), then FIN, for at most 5 s; otherwise at
+ * once. No callback comes after this. Stores NULL; accepts a pointer to NULL. */
 void stream_close(struct stream **streamp, bool graceful);
 
 /* Streams that are still closing on this loop, for shutdown. */
