@@ -1,0 +1,148 @@
+/* queue/batch.h - one transaction of the writer, and what will be told once it is committed.
+ * Writer's thread. */
+#ifndef QUEUE_BATCH_H
+#define QUEUE_BATCH_H
+
+#include "queue/queue_private.h"
+#include "queue/record.h"
+
+struct queue_due_note {
+    size_t domain; /* offset in names */
+    int64_t due_unix_ms;
+};
+
+struct queue_batch {
+    struct queue *queue;
+    MDB_txn *txn;
+    struct queue_state state; /* working copy; published by the commit */
+    uint64_t body_bytes;      /* put into this transaction */
+    int64_t wall_ms;
+    /* told after the commit */
+    struct queue_unit_ref *fresh; /* domains belong to jobs, which live until then */
+    size_t fresh_count;
+    size_t fresh_cap;
+    struct queue_due_note *due;
+    size_t due_count;
+    size_t due_cap;
+    uint64_t *removed;
+    size_t removed_count;
+    size_t removed_cap;
+    struct queue_bytes names;   /* domains of due notes */
+    struct queue_bytes notices; /* lines, each with its NUL */
+    struct queue_edit *edit;    /* scratch, kept between jobs */
+};
+
+struct queue_batch *queue_batch_new(struct queue *queue);
+void queue_batch_free(struct queue_batch **batchp);
+/* @return LMDB's code */
+int queue_batch_begin(struct queue_batch *batch);
+/* Write the counters and commit. last_txn_out: this transaction's number. @return LMDB's code */
+int queue_batch_commit(struct queue_batch *batch, uint64_t *txn_out);
+void queue_batch_abort(struct queue_batch *batch);
+/* Call the options' functions with what gathered. */
+void queue_batch_tell(struct queue_batch *batch);
+
+void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_ref *units,
+                            size_t count);
+void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms);
+void queue_batch_note_removed(struct queue_batch *batch, uint64_t id);
+void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static inline MDB_dbi queue_batch_db(const struct queue_batch *batch, enum queue_db db)
+{
+    return batch->queue->store.dbi[db];
+}
+
+/* ---- due.c: the rows that say when ---- */
+#define QUEUE_DUE_KEY (QUEUE_DOMAIN_MAX + 1 + 8 + 8 + 2)
+
+size_t queue_due_key(uint8_t key[QUEUE_DUE_KEY], const char *domain, int64_t due_unix_ms,
+                     uint64_t id, uint16_t unit);
+/* @return false: not such a key */
+bool queue_due_key_read(const MDB_val *key, char domain[QUEUE_DOMAIN_MAX + 1], int64_t *due_out,
+                        uint64_t *id_out, uint16_t *unit_out);
+bool queue_next_key_read(const MDB_val *key, char domain[QUEUE_DOMAIN_MAX + 1], int64_t *due_out);
+
+struct queue_due_move {
+    const char *domain;
+    uint64_t id;
+    uint16_t unit;
+    int64_t from;  /* 0: has no row */
+    int64_t to;    /* 0: gets none */
+    bool deferred; /* an attempt was made (else parked) */
+};
+/* Move one unit in `due`, keep `next` exact, note a new earliest time. @return LMDB's code */
+int queue_due_apply(struct queue_batch *batch, const struct queue_due_move *move);
+/* The `fresh` row of a message: how many of its units are fresh (0: no row). */
+int queue_fresh_set(struct queue_batch *batch, uint64_t id, uint32_t units);
+
+/* ---- message.c: changing a stored message ---- */
+struct queue_edit {
+    struct queue_batch *batch;
+    uint64_t id;
+    struct queue_head head;
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    uint32_t units_row; /* which further row is loaded */
+    uint32_t rcpts_row;
+    bool units_dirty;
+    bool rcpts_dirty;
+    bool head_dirty;
+    const char
+        *damaged; /* the reason, once something did not decode; the message is set aside then */
+    struct queue_bytes head_bytes; /* copies that the structs above point into */
+    struct queue_bytes units_bytes;
+    struct queue_bytes rcpts_bytes;
+    struct queue_bytes out;
+};
+
+void queue_edit_deinit(struct queue_edit *edit);
+/* @return LMDB's code. found_out false: no such message, or damaged (edit->damaged) and set aside.
+ */
+int queue_edit_open(struct queue_edit *edit, struct queue_batch *batch, uint64_t id,
+                    bool *found_out);
+/* NULL in *out: no such number, or damaged. Valid until the next call of the same function. */
+int queue_edit_unit(struct queue_edit *edit, uint32_t unit, struct queue_unit_row **out);
+int queue_edit_rcpt(struct queue_edit *edit, uint32_t recipient, struct queue_rcpt_row **out);
+/* Write what is dirty. */
+int queue_edit_save(struct queue_edit *edit);
+/* Remove every row of the message; its units' due rows are the caller's matter. */
+int queue_edit_remove(struct queue_edit *edit);
+/* Take a unit's part out of the counters (-1) before changing it, put it back (+1) after. */
+void queue_edit_count(struct queue_edit *edit, const struct queue_unit_row *unit, int sign);
+
+/* ---- accept.c: a message encoded and ready to be stored ---- */
+struct queue_new {
+    uint64_t id;
+    uint64_t body_bytes;
+    struct queue_bytes rows; /* each: le32 length, key length, key, row */
+    struct queue_unit_ref *units;
+    size_t unit_count;
+};
+
+/* Any thread. @return NULL: the envelope is over a limit */
+struct queue_new *queue_new_encode(uint64_t id, const struct queue_envelope *envelope,
+                                   uint64_t body_bytes);
+void queue_new_free(struct queue_new **newp);
+/* Write its rows and its `fresh` row, count it, note it. The body is the caller's matter.
+ * MDB_KEYEXIST: the id is taken. */
+int queue_new_store(struct queue_batch *batch, const struct queue_new *message);
+/* Bytes a row of `body` holds, by the size of the whole message (0: not known yet, large). */
+size_t queue_chunk_bytes(uint64_t body_bytes);
+
+/* ---- damaged.c ---- */
+/* Move the message's rows to `damaged`. @return LMDB's code */
+int queue_set_aside(struct queue_batch *batch, uint64_t id, const char *reason);
+/* Delete a message that was set aside. found_out: there was one */
+int queue_damaged_delete(struct queue_batch *batch, uint64_t id, bool *found_out);
+
+/* ---- read.c ---- */
+/* Load and decode. @return 0; 1: no such; QUEUE_ERR_DAMAGED with *reason_out; QUEUE_ERR_IO */
+int queue_message_load(struct queue_store *store, MDB_txn *txn, uint64_t id,
+                       struct queue_message **out, const char **reason_out);
+/* Do the body rows cover 0 .. body_bytes without a gap? @return LMDB's code */
+int queue_body_is_whole(struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t body_bytes,
+                        bool *whole_out);
+
+#endif

@@ -1,0 +1,256 @@
+/* queue/damaged.c - records that do not decode: moved to database `damaged` byte for byte, told
+ * once, never in the way of anything else. Body rows stay where they are. A row of `due` that leads
+ * to no message is dropped when a reader meets it: a damaged record cannot say where its rows are.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/batch.h"
+
+#define KEY_MAX    511 /* LMDB's */
+#define REASON_MAX 200
+
+static void damaged_key(uint8_t key[9], uint64_t id, char kind)
+{
+    queue_be64_put(key, id);
+    key[8] = (uint8_t)kind;
+}
+
+/* ---- moving ---- */
+
+/* Move one row, the first whose key begins with the id. @return LMDB's code; MDB_NOTFOUND: no more
+ */
+static int move_row(struct queue_batch *batch, MDB_cursor *cursor, const uint8_t id[8],
+                    struct queue_bytes *copy)
+{
+    uint8_t bytes[KEY_MAX];
+    MDB_val key = queue_val(id, 8);
+    MDB_val value;
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    if (rc != 0)
+        return rc;
+    if (key.mv_size < 8 || key.mv_size >= KEY_MAX || memcmp(key.mv_data, id, 8) != 0)
+        return MDB_NOTFOUND;
+    damaged_key(bytes, queue_be64_get(id), 'V');
+    memcpy(bytes + 9, (const uint8_t *)key.mv_data + 8, key.mv_size - 8);
+    size_t len = key.mv_size + 1;
+    copy->len = 0;
+    queue_bytes_add(copy, value.mv_data, value.mv_size);
+    rc = mdb_cursor_del(cursor, 0);
+    if (rc != 0)
+        return rc;
+    key = queue_val(bytes, len);
+    value = queue_val(copy->len > 0 ? (const void *)copy->p : "", copy->len);
+    return mdb_put(batch->txn, queue_batch_db(batch, QUEUE_DB_DAMAGED), &key, &value, 0);
+}
+
+static int move_rows(struct queue_batch *batch, const uint8_t id[8])
+{
+    MDB_cursor *cursor = NULL;
+    struct queue_bytes copy = {0};
+    int rc = mdb_cursor_open(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), &cursor);
+    if (rc != 0)
+        return rc;
+    do
+        rc = move_row(batch, cursor, id, &copy);
+    while (rc == 0);
+    mdb_cursor_close(cursor);
+    queue_bytes_deinit(&copy);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* Bytes of the body rows; sets aside what the counter of bytes held for them. */
+static int sum_body(struct queue_batch *batch, const uint8_t id[8], uint64_t *bytes_out)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key = queue_val(id, 8);
+    MDB_val value;
+    uint64_t sum = 0;
+    int rc = mdb_cursor_open(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && key.mv_size >= 8 && memcmp(key.mv_data, id, 8) == 0) {
+        sum += value.mv_size;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    *bytes_out = sum;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int drop_fresh(struct queue_batch *batch, const uint8_t id[8], uint32_t *units_out)
+{
+    MDB_dbi dbi = queue_batch_db(batch, QUEUE_DB_FRESH);
+    MDB_val key = queue_val(id, 8);
+    MDB_val value;
+    *units_out = 0;
+    int rc = mdb_get(batch->txn, dbi, &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    *units_out = value.mv_size == 4 ? queue_le32_get(value.mv_data) : 1;
+    return queue_store_delete(batch->txn, dbi, id, 8);
+}
+
+static uint64_t less(uint64_t value, uint64_t part)
+{
+    return value > part ? value - part : 0;
+}
+
+int queue_set_aside(struct queue_batch *batch, uint64_t id, const char *reason)
+{
+    uint8_t id_bytes[8];
+    uint8_t key_bytes[9];
+    char text[QUEUE_ID_TEXT];
+    uint64_t body = 0;
+    uint32_t fresh = 0;
+    struct queue_state *state = &batch->state;
+    queue_be64_put(id_bytes, id);
+    damaged_key(key_bytes, id, 'R');
+    MDB_val key = queue_val(key_bytes, sizeof key_bytes);
+    MDB_val value = queue_val(reason, strlen(reason));
+    int rc = move_rows(batch, id_bytes);
+    if (rc == 0)
+        rc = mdb_put(batch->txn, queue_batch_db(batch, QUEUE_DB_DAMAGED), &key, &value, 0);
+    if (rc == 0)
+        rc = drop_fresh(batch, id_bytes, &fresh);
+    if (rc == 0)
+        rc = sum_body(batch, id_bytes, &body);
+    if (rc != 0)
+        return rc;
+    state->units_fresh = less(state->units_fresh, fresh);
+    state->messages = less(state->messages, 1);
+    state->bytes = less(state->bytes, body);
+    state->damaged++;
+    queue_id_text(id, text);
+    queue_batch_note_text(batch, "message %s was set aside: %s; its bytes are kept", text, reason);
+    return 0;
+}
+
+int queue_damaged_delete(struct queue_batch *batch, uint64_t id, bool *found_out)
+{
+    uint8_t key_bytes[9];
+    MDB_dbi dbi = queue_batch_db(batch, QUEUE_DB_DAMAGED);
+    damaged_key(key_bytes, id, 'R');
+    MDB_val key = queue_val(key_bytes, sizeof key_bytes);
+    MDB_val value;
+    int rc = mdb_get(batch->txn, dbi, &key, &value);
+    *found_out = rc == 0;
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    rc = queue_store_delete_range(batch->txn, dbi, key_bytes, 8);
+    if (rc == 0)
+        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), key_bytes,
+                                      8);
+    if (rc == 0)
+        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_ATTEMPT),
+                                      key_bytes, 8);
+    batch->state.damaged = less(batch->state.damaged, 1);
+    return rc;
+}
+
+/* ---- a reader's suspicion, looked into by the writer ---- */
+
+struct suspect_job {
+    struct queue_job job;
+    uint64_t id;
+    bool check_body;
+};
+
+static int apply_suspect(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
+{
+    const struct suspect_job *suspect = (const struct suspect_job *)job;
+    struct queue_store *store = &batch->queue->store;
+    struct queue_message *message = NULL;
+    const char *reason = NULL;
+    bool whole = true;
+    (void)finished_out;
+    int found = queue_message_load(store, batch->txn, suspect->id, &message, &reason);
+    if (found == QUEUE_ERR_DAMAGED && reason != NULL)
+        return queue_set_aside(batch, suspect->id, reason);
+    if (found != 0)
+        return 0; /* gone, or set aside already */
+    uint64_t bytes = queue_message_envelope(message)->body_bytes;
+    queue_message_free(&message);
+    int rc = 0;
+    if (suspect->check_body)
+        rc = queue_body_is_whole(store, batch->txn, suspect->id, bytes, &whole);
+    if (rc == 0 && !whole)
+        rc = queue_set_aside(batch, suspect->id, "bytes of the message are missing");
+    return rc;
+}
+
+static void report_nothing(struct queue *queue, struct queue_job *job, int result)
+{
+    (void)queue;
+    (void)job;
+    (void)result;
+}
+
+static void release_job(struct queue *queue, struct queue_job *job, int result)
+{
+    (void)queue;
+    (void)result;
+    free(job);
+}
+
+static const struct queue_job_type suspect_type = {apply_suspect, NULL, report_nothing,
+                                                   release_job};
+
+void queue_damaged_suspect(struct queue *queue, uint64_t id, bool check_body)
+{
+    struct suspect_job *suspect = queue_alloc(sizeof *suspect);
+    suspect->job = (struct queue_job){.type = &suspect_type, .urgent = true};
+    suspect->id = id;
+    suspect->check_body = check_body;
+    queue_submit(queue, &suspect->job);
+}
+
+/* ---- a row of `due` that leads nowhere ---- */
+
+struct stray_job {
+    struct queue_job job;
+    uint64_t id;
+    int64_t due_unix_ms;
+    uint16_t unit;
+    char domain[QUEUE_DOMAIN_MAX + 1];
+};
+
+static int apply_stray(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
+{
+    const struct stray_job *stray = (const struct stray_job *)job;
+    uint8_t bytes[QUEUE_DUE_KEY];
+    (void)finished_out;
+    struct queue_row_key row = queue_row_key(stray->id, QUEUE_ROW_HEAD, 0);
+    MDB_val key = queue_val(row.bytes, row.len);
+    MDB_val value;
+    int rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), &key, &value);
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    key = queue_val(
+        bytes, queue_due_key(bytes, stray->domain, stray->due_unix_ms, stray->id, stray->unit));
+    rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_DUE), &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    bool parked = value.mv_size == 1 && *(const char *)value.mv_data == 'f';
+    uint64_t *count = parked ? &batch->state.units_fresh : &batch->state.units_deferred;
+    *count = less(*count, 1);
+    struct queue_due_move move = {
+        .domain = stray->domain, .id = stray->id, .unit = stray->unit, .from = stray->due_unix_ms};
+    return queue_due_apply(batch, &move);
+}
+
+static const struct queue_job_type stray_type = {apply_stray, NULL, report_nothing, release_job};
+
+void queue_damaged_stray(struct queue *queue, const char *domain, int64_t due_unix_ms, uint64_t id,
+                         uint16_t unit)
+{
+    struct stray_job *stray = queue_alloc(sizeof *stray);
+    stray->job = (struct queue_job){.type = &stray_type};
+    stray->id = id;
+    stray->due_unix_ms = due_unix_ms;
+    stray->unit = unit;
+    (void)snprintf(stray->domain, sizeof stray->domain, "%s", domain);
+    queue_submit(queue, &stray->job);
+}

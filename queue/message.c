@@ -1,0 +1,214 @@
+/* queue/message.c - changing a stored message: load rows, change them, write back what changed.
+ * Writer's thread. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/batch.h"
+
+#define NO_ROW UINT32_MAX
+
+void queue_edit_deinit(struct queue_edit *edit)
+{
+    queue_bytes_deinit(&edit->head_bytes);
+    queue_bytes_deinit(&edit->units_bytes);
+    queue_bytes_deinit(&edit->rcpts_bytes);
+    queue_bytes_deinit(&edit->out);
+}
+
+/* Copy a row: LMDB's memory is good only until the next write. @return LMDB's code */
+static int fetch(struct queue_edit *edit, enum queue_row_kind kind, uint32_t row,
+                 struct queue_bytes *into)
+{
+    struct queue_row_key k = queue_row_key(edit->id, kind, row);
+    MDB_val key = queue_val(k.bytes, k.len);
+    MDB_val value;
+    int rc = mdb_get(edit->batch->txn, queue_batch_db(edit->batch, QUEUE_DB_MESSAGE), &key, &value);
+    if (rc != 0)
+        return rc;
+    into->len = 0;
+    queue_bytes_add(into, value.mv_data, value.mv_size);
+    return 0;
+}
+
+static int set_aside(struct queue_edit *edit, const char *reason)
+{
+    edit->damaged = reason;
+    return queue_set_aside(edit->batch, edit->id, reason);
+}
+
+int queue_edit_open(struct queue_edit *edit, struct queue_batch *batch, uint64_t id,
+                    bool *found_out)
+{
+    edit->batch = batch;
+    edit->id = id;
+    edit->units_row = NO_ROW;
+    edit->rcpts_row = NO_ROW;
+    edit->head_dirty = edit->units_dirty = edit->rcpts_dirty = false;
+    edit->damaged = NULL;
+    *found_out = false;
+    int rc = fetch(edit, QUEUE_ROW_HEAD, 0, &edit->head_bytes);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0)
+        return rc;
+    const char *reason = queue_head_read(&edit->head, id, edit->head_bytes.p, edit->head_bytes.len,
+                                         edit->units, edit->rcpts);
+    if (reason != NULL)
+        return set_aside(edit, reason);
+    *found_out = true;
+    return 0;
+}
+
+static int write_row(struct queue_edit *edit, enum queue_row_kind kind, uint32_t row)
+{
+    struct queue_row_key k = queue_row_key(edit->id, kind, row);
+    MDB_val key = queue_val(k.bytes, k.len);
+    MDB_val value = queue_val(edit->out.p, edit->out.len);
+    return mdb_put(edit->batch->txn, queue_batch_db(edit->batch, QUEUE_DB_MESSAGE), &key, &value,
+                   0);
+}
+
+/* Rows of a long list; a whole message's items go with its head. */
+static int flush_units(struct queue_edit *edit)
+{
+    if (queue_head_is_whole(&edit->head) || !edit->units_dirty)
+        return 0;
+    edit->units_dirty = false;
+    edit->out.len = 0;
+    queue_units_write(&edit->out, edit->id, edit->units_row, edit->units,
+                      queue_row_items(edit->head.unit_count, edit->units_row));
+    return write_row(edit, QUEUE_ROW_UNITS, edit->units_row);
+}
+
+static int flush_rcpts(struct queue_edit *edit)
+{
+    if (queue_head_is_whole(&edit->head) || !edit->rcpts_dirty)
+        return 0;
+    edit->rcpts_dirty = false;
+    edit->out.len = 0;
+    queue_rcpts_write(&edit->out, edit->id, edit->rcpts_row, edit->rcpts,
+                      queue_row_items(edit->head.recipient_count, edit->rcpts_row));
+    return write_row(edit, QUEUE_ROW_RCPTS, edit->rcpts_row);
+}
+
+static int load_units(struct queue_edit *edit, uint32_t row, const char **reason)
+{
+    int rc = flush_units(edit);
+    edit->units_row = NO_ROW;
+    if (rc == 0)
+        rc = fetch(edit, QUEUE_ROW_UNITS, row, &edit->units_bytes);
+    if (rc == MDB_NOTFOUND) {
+        *reason = "a row of the record is missing";
+        return 0;
+    }
+    if (rc != 0)
+        return rc;
+    *reason = queue_units_read(&edit->head, edit->id, row, edit->units_bytes.p,
+                               edit->units_bytes.len, edit->units);
+    edit->units_row = row;
+    return 0;
+}
+
+static int load_rcpts(struct queue_edit *edit, uint32_t row, const char **reason)
+{
+    int rc = flush_rcpts(edit);
+    edit->rcpts_row = NO_ROW;
+    if (rc == 0)
+        rc = fetch(edit, QUEUE_ROW_RCPTS, row, &edit->rcpts_bytes);
+    if (rc == MDB_NOTFOUND) {
+        *reason = "a row of the record is missing";
+        return 0;
+    }
+    if (rc != 0)
+        return rc;
+    *reason = queue_rcpts_read(&edit->head, edit->id, row, edit->rcpts_bytes.p,
+                               edit->rcpts_bytes.len, edit->rcpts);
+    edit->rcpts_row = row;
+    return 0;
+}
+
+int queue_edit_unit(struct queue_edit *edit, uint32_t unit, struct queue_unit_row **out)
+{
+    uint32_t row = unit / QUEUE_ROW_ITEMS;
+    const char *reason = NULL;
+    int rc = 0;
+    *out = NULL;
+    if (unit >= edit->head.unit_count)
+        return 0;
+    if (!queue_head_is_whole(&edit->head) && edit->units_row != row)
+        rc = load_units(edit, row, &reason);
+    if (rc != 0)
+        return rc;
+    if (reason != NULL)
+        return set_aside(edit, reason);
+    *out = &edit->units[unit % QUEUE_ROW_ITEMS];
+    return 0;
+}
+
+int queue_edit_rcpt(struct queue_edit *edit, uint32_t recipient, struct queue_rcpt_row **out)
+{
+    uint32_t row = recipient / QUEUE_ROW_ITEMS;
+    const char *reason = NULL;
+    int rc = 0;
+    *out = NULL;
+    if (recipient >= edit->head.recipient_count)
+        return 0;
+    if (!queue_head_is_whole(&edit->head) && edit->rcpts_row != row)
+        rc = load_rcpts(edit, row, &reason);
+    if (rc != 0)
+        return rc;
+    if (reason != NULL)
+        return set_aside(edit, reason);
+    *out = &edit->rcpts[recipient % QUEUE_ROW_ITEMS];
+    return 0;
+}
+
+int queue_edit_save(struct queue_edit *edit)
+{
+    int rc = flush_units(edit);
+    if (rc == 0)
+        rc = flush_rcpts(edit);
+    bool whole = queue_head_is_whole(&edit->head);
+    if (rc != 0 || !(edit->head_dirty || (whole && (edit->units_dirty || edit->rcpts_dirty))))
+        return rc;
+    edit->out.len = 0;
+    queue_head_write(&edit->out, edit->id, &edit->head, edit->units, edit->rcpts);
+    return write_row(edit, QUEUE_ROW_HEAD, 0);
+}
+
+int queue_edit_remove(struct queue_edit *edit)
+{
+    struct queue_batch *batch = edit->batch;
+    uint8_t id[8];
+    queue_be64_put(id, edit->id);
+    int rc =
+        queue_head_is_whole(&edit->head)
+            ? queue_store_delete(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), id, 8)
+            : queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), id, 8);
+    if (rc == 0)
+        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), id, 8);
+    if (rc == 0)
+        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_ATTEMPT), id, 8);
+    if (rc == 0)
+        rc = queue_fresh_set(batch, edit->id, 0);
+    batch->state.messages -= batch->state.messages > 0 ? 1 : 0;
+    uint64_t bytes = edit->head.body_bytes;
+    batch->state.bytes -= bytes < batch->state.bytes ? bytes : batch->state.bytes;
+    return rc;
+}
+
+void queue_edit_count(struct queue_edit *edit, const struct queue_unit_row *unit, int sign)
+{
+    struct queue_state *state = &edit->batch->state;
+    if (unit->open == 0)
+        return;
+    uint64_t *count = &state->units_deferred;
+    if (unit->held)
+        count = &state->units_held;
+    else if (unit->attempts == 0)
+        count = &state->units_fresh;
+    if (sign > 0)
+        (*count)++;
+    else if (*count > 0)
+        (*count)--;
+}

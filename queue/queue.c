@@ -1,0 +1,256 @@
+/* queue/queue.c - opening and closing, error texts, counters. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "queue/batch.h"
+#include "queue/lock.h"
+
+#define CLOCK_BEHIND_MS 60000
+#define SWEEP_STEP      64
+
+const char *queue_error_text(int code)
+{
+    switch (code) {
+    case QUEUE_OK:
+        return "ok";
+    case QUEUE_ERR_FULL:
+        return "the queue or its disk is full";
+    case QUEUE_ERR_IO:
+        return "the queue could not be read or written";
+    case QUEUE_ERR_UNSURE:
+        return "it is undecided whether the queue stored it";
+    case QUEUE_ERR_LOCKED:
+        return "another process holds the queue";
+    case QUEUE_ERR_SCHEMA:
+        return "the queue was written by a version that this program does not know";
+    case QUEUE_ERR_DAMAGED:
+        return "the record is damaged";
+    case QUEUE_ERR_CLOSED:
+        return "the queue is shutting down";
+    case QUEUE_ERR_LIMIT:
+        return "over a limit of the queue";
+    case QUEUE_READ_GONE:
+        return "no such message";
+    default:
+        return "unknown error";
+    }
+}
+
+int64_t queue_now_ns(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t system_wall_ms(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t queue_wall_ms(const struct queue *queue)
+{
+    return queue->options.wall_ms();
+}
+
+void queue_notice(const struct queue *queue, bool is_error, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    queue->options.on_notice(is_error, text, queue->options.ctx);
+}
+
+/* ---- opening ---- */
+
+/* Remove one interrupted message. An accepted one has no row in `incoming`; were there both, it
+ * stays. */
+static int sweep_one(struct queue_store *store, MDB_txn *txn, const uint8_t id[8])
+{
+    MDB_val key = queue_val(id, 8);
+    MDB_val value;
+    int rc = mdb_get(txn, store->dbi[QUEUE_DB_MESSAGE], &key, &value);
+    if (rc == MDB_NOTFOUND)
+        rc = queue_store_delete_range(txn, store->dbi[QUEUE_DB_BODY], id, 8);
+    if (rc != 0)
+        return rc;
+    return queue_store_delete(txn, store->dbi[QUEUE_DB_INCOMING], id, 8);
+}
+
+/* Remove up to SWEEP_STEP of them. @return LMDB's code */
+static int sweep_some(struct queue_store *store, MDB_txn *txn, size_t *count_out)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key;
+    MDB_val value;
+    size_t count = 0;
+    int rc = mdb_cursor_open(txn, store->dbi[QUEUE_DB_INCOMING], &cursor);
+    if (rc != 0)
+        return rc;
+    while (rc == 0 && count < SWEEP_STEP) {
+        uint8_t id[8];
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+        if (rc != 0)
+            break;
+        bool ours = key.mv_size == sizeof id;
+        if (ours)
+            memcpy(id, key.mv_data, sizeof id);
+        rc = ours ? sweep_one(store, txn, id) : mdb_cursor_del(cursor, 0);
+        count++;
+    }
+    mdb_cursor_close(cursor);
+    *count_out = count;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int sweep(struct queue *queue)
+{
+    size_t total = 0;
+    size_t count = 0;
+    do {
+        MDB_txn *txn = NULL;
+        int rc = queue_store_write(&queue->store, &txn);
+        if (rc != 0)
+            return rc;
+        rc = sweep_some(&queue->store, txn, &count);
+        if (rc == 0) {
+            rc = mdb_txn_commit(txn);
+        } else {
+            mdb_txn_abort(txn);
+        }
+        if (rc != 0)
+            return rc;
+        total += count;
+    } while (count == SWEEP_STEP);
+    if (total > 0)
+        queue_notice(queue, false, "removed %zu message%s whose transfer was interrupted", total,
+                     total == 1 ? "" : "s");
+    return 0;
+}
+
+/* Counters, ids, pages in use. @return LMDB's code */
+static int load_state(struct queue *queue)
+{
+    MDB_txn *txn = NULL;
+    MDB_stat messages;
+    if (queue_store_read(&queue->store, &txn) != 0)
+        return MDB_PANIC;
+    int rc = queue_meta_read(&queue->store, txn, &queue->state);
+    if (rc == MDB_NOTFOUND) {
+        rc = mdb_stat(txn, queue->store.dbi[QUEUE_DB_MESSAGE], &messages);
+        if (rc == 0 && messages.ms_entries > 0)
+            queue_notice(queue, true, "the queue's counters are damaged; counting anew");
+        if (rc == 0)
+            rc = queue_meta_recount(&queue->store, txn, &queue->state);
+    }
+    queue->file_bytes = queue_store_used(&queue->store, txn);
+    queue_store_read_end(&queue->store, txn);
+    queue_space_set_used(&queue->space, queue->file_bytes);
+    queue_ids_init(&queue->ids, queue->state.id_high);
+    return rc;
+}
+
+static void check_clock(struct queue *queue)
+{
+    int64_t now = queue_wall_ms(queue);
+    uint64_t newest = queue->state.newest_ms;
+    if (now > 0 && newest < INT64_MAX && (int64_t)newest - now > CLOCK_BEHIND_MS)
+        queue_notice(queue, true, "the clock is %lld s behind the newest time in the queue",
+                     (long long)(((int64_t)newest - now) / 1000));
+}
+
+static struct queue *new_queue(const struct queue_options *options)
+{
+    pthread_condattr_t attr;
+    struct queue *queue = queue_alloc(sizeof *queue);
+    queue->options = *options;
+    queue->options.folder = NULL; /* borrowed for the call */
+    if (queue->options.wall_ms == NULL)
+        queue->options.wall_ms = system_wall_ms;
+    queue->lock_fd = -1;
+    (void)pthread_mutex_init(&queue->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&queue->wake, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    return queue;
+}
+
+int queue_open(const struct queue_options *options, struct queue **queue_out, char *error,
+               size_t error_size)
+{
+    struct queue *queue = new_queue(options);
+    int rc = queue_lock_take(options->folder, &queue->lock_fd, error, error_size);
+    if (rc == 0)
+        rc =
+            queue_store_open(&queue->store, options->folder, options->max_bytes, error, error_size);
+    if (rc < 0)
+        goto done;
+    queue_space_init(&queue->space, options->folder, options->max_bytes);
+    int lmdb = load_state(queue);
+    if (lmdb == 0)
+        lmdb = sweep(queue);
+    if (lmdb != 0) {
+        (void)snprintf(error, error_size, "cannot read the queue %s: %s", options->folder,
+                       mdb_strerror(lmdb));
+        rc = QUEUE_ERR_IO;
+        goto done;
+    }
+    check_clock(queue);
+    queue_space_restore(&queue->space);
+    rc = queue_writer_start(queue);
+    if (rc < 0)
+        (void)snprintf(error, error_size, "cannot start the queue's thread");
+done:
+    if (rc < 0)
+        queue_close(&queue);
+    else
+        *queue_out = queue;
+    return rc;
+}
+
+void queue_close(struct queue **queuep)
+{
+    struct queue *queue = *queuep;
+    if (queue == NULL)
+        return;
+    *queuep = NULL;
+    queue_writer_stop(queue);
+    queue_store_close(&queue->store);
+    queue_space_deinit(&queue->space);
+    queue_lock_drop(&queue->lock_fd);
+    (void)pthread_cond_destroy(&queue->wake);
+    (void)pthread_mutex_destroy(&queue->lock);
+    free(queue);
+}
+
+/* ---- small questions ---- */
+
+bool queue_is_full(struct queue *queue, uint64_t bytes)
+{
+    return queue_space_is_full(&queue->space, bytes);
+}
+
+int queue_read_counts(struct queue *queue, struct queue_counts *counts_out)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    *counts_out = (struct queue_counts){
+        .messages = queue->state.messages,
+        .units_fresh = queue->state.units_fresh,
+        .units_deferred = queue->state.units_deferred,
+        .units_held = queue->state.units_held,
+        .damaged = queue->state.damaged,
+        .bytes = queue->state.bytes,
+        .file_bytes = queue->file_bytes,
+        .commits = queue->commits,
+    };
+    (void)pthread_mutex_unlock(&queue->lock);
+    return 0;
+}

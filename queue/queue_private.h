@@ -1,0 +1,119 @@
+/* queue/queue_private.h - what the files of queue/ share: the queue, its jobs, the writer's batch.
+ */
+#ifndef QUEUE_QUEUE_PRIVATE_H
+#define QUEUE_QUEUE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "queue/bytes.h"
+#include "queue/id.h"
+#include "queue/meta.h"
+#include "queue/port.h"
+#include "queue/queue.h"
+#include "queue/space.h"
+#include "queue/store.h"
+
+struct queue_batch;
+struct queue_job;
+
+/* What a kind of work does. All of it on the writer's thread. */
+struct queue_job_type {
+    /**
+     * Do it in the batch's transaction, or the part of it that still fits.
+     *
+     * @param finished_out  false: call again in the next transaction
+     * @return 0, with job->result set; or LMDB's code: the transaction is spoilt and nothing of it
+     * counts. May be called again from the start after that.
+     */
+    int (*apply)(struct queue_batch *batch, struct queue_job *job, bool *finished_out);
+    /* A transaction with a part of the work is over (result: 0 or QUEUE_ERR_*). NULL: nothing to do
+     */
+    void (*step)(struct queue *queue, struct queue_job *job, int result);
+    /* It is decided; tell whoever waits. */
+    void (*report)(struct queue *queue, struct queue_job *job, int result);
+    /* Last: free it. */
+    void (*release)(struct queue *queue, struct queue_job *job, int result);
+};
+
+struct queue_job {
+    struct queue_job *next;
+    const struct queue_job_type *type;
+    bool urgent; /* commit as soon as possible; else wait for company */
+    bool grows;  /* stores new bytes: a full store refuses it, others are tried again alone */
+    bool tried;  /* was in a transaction that failed */
+    int result;
+    int refused;      /* not 0: decided without the store */
+    int64_t since_ns; /* monotonic */
+};
+
+struct queue_jobs {
+    struct queue_job *head;
+    struct queue_job *tail;
+    size_t count;
+};
+
+void queue_jobs_push(struct queue_jobs *jobs, struct queue_job *job);
+struct queue_job *queue_jobs_shift(struct queue_jobs *jobs);
+void queue_jobs_append(struct queue_jobs *jobs, struct queue_jobs *more); /* empties more */
+
+struct queue_put;
+
+struct queue {
+    struct queue_options options;
+    struct queue_store store;
+    struct queue_space space;
+    struct queue_ids ids;
+    int lock_fd;
+    pthread_t thread;
+    bool running;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    struct queue_jobs waiting;
+    size_t urgent;               /* among waiting */
+    struct queue_put *puts_head; /* puts with pieces, not committed: oldest first */
+    struct queue_put *puts_tail;
+    size_t piece_bytes; /* of the pieces of these */
+    bool idle;          /* the writer sleeps */
+    bool closing;
+    struct queue_state state; /* as of the last commit */
+    uint64_t commits;
+    uint64_t file_bytes;
+};
+
+int64_t queue_now_ns(void); /* monotonic */
+int64_t queue_wall_ms(const struct queue *queue);
+void queue_notice(const struct queue *queue, bool is_error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Hand work to the writer. When the queue is closing, new bytes are refused with QUEUE_ERR_CLOSED.
+ */
+void queue_submit(struct queue *queue, struct queue_job *job);
+/* With queue->lock held: wake the writer if it sleeps. */
+void queue_wake(struct queue *queue);
+
+/* ---- writer.c ---- */
+QUEUE_MUST_USE int queue_writer_start(struct queue *queue);
+void queue_writer_stop(struct queue *queue); /* commits what waits */
+
+/* ---- put.c: called by the writer ---- */
+/* Under queue->lock: move the pieces that waited long enough (all, if many) into jobs. */
+void queue_puts_collect(struct queue *queue, int64_t now_ns, struct queue_jobs *jobs);
+/* Under queue->lock: when the oldest waiting piece must be taken; INT64_MAX: none waits. */
+int64_t queue_puts_deadline(const struct queue *queue);
+
+/* ---- damaged.c ---- */
+/* From a reader: have the writer look at this message and set it aside. check_body: its bytes too.
+ */
+void queue_damaged_suspect(struct queue *queue, uint64_t id, bool check_body);
+/* From a reader: this row of `due` leads to no message; have the writer drop it. */
+void queue_damaged_stray(struct queue *queue, const char *domain, int64_t due_unix_ms, uint64_t id,
+                         uint16_t unit);
+
+#define QUEUE_WAIT_NS       INT64_C(5000000) /* how long outcomes and lone pieces wait for company */
+#define QUEUE_BATCH_BODY    (UINT64_C(4) << 20)
+#define QUEUE_BATCH_WORK_NS INT64_C(20000000)
+
+#endif

@@ -1,0 +1,332 @@
+/* queue/record.c - encoding and decoding of rows. Pure. */
+#include "queue/record.h"
+
+#include <string.h>
+
+#define ROW_HEADER      8
+#define HEAD_BODY_BYTES (ROW_HEADER + 8 + 4 + 8) /* where a head keeps body_bytes */
+
+static const char truncated[] = "the record is cut short or a length in it is too large";
+static const char trailing[] = "bytes follow the end of the record";
+static const char impossible[] = "a count or state in the record is impossible";
+
+struct queue_row_key queue_row_key(uint64_t id, enum queue_row_kind kind, uint32_t number)
+{
+    struct queue_row_key key = {.len = 8};
+    queue_be64_put(key.bytes, id);
+    if (kind == QUEUE_ROW_HEAD)
+        return key;
+    key.bytes[8] = (uint8_t)kind;
+    queue_be16_put(key.bytes + 9, (uint16_t)number);
+    key.len = QUEUE_MESSAGE_KEY;
+    return key;
+}
+
+bool queue_rcpt_is_open(uint8_t state)
+{
+    return state == QUEUE_RCPT_WAITING || state == QUEUE_RCPT_BOUNCE_PENDING;
+}
+
+size_t queue_row_items(uint32_t total, uint32_t row)
+{
+    uint64_t first = (uint64_t)row * QUEUE_ROW_ITEMS;
+    if (first >= total)
+        return 0;
+    uint64_t left = total - first;
+    return left < QUEUE_ROW_ITEMS ? (size_t)left : QUEUE_ROW_ITEMS;
+}
+
+size_t queue_row_begin(struct queue_bytes *out, enum queue_row_kind kind)
+{
+    size_t begin = out->len;
+    queue_bytes_8(out, QUEUE_RECORD_VERSION);
+    queue_bytes_8(out, (uint8_t)kind);
+    queue_bytes_16(out, 0);
+    queue_bytes_32(out, 0);
+    return begin;
+}
+
+void queue_row_seal(struct queue_bytes *out, size_t begin, const void *key, size_t key_len)
+{
+    uint32_t crc = queue_crc32c(0, key, key_len);
+    crc = queue_crc32c(crc, out->p + begin + ROW_HEADER, out->len - begin - ROW_HEADER);
+    queue_le32_put(out->p + begin + 4, crc);
+}
+
+const char *queue_row_open(struct queue_walk *walk, enum queue_row_kind kind, const void *key,
+                           size_t key_len, const void *bytes, size_t len)
+{
+    *walk = (struct queue_walk){.p = bytes, .left = len};
+    if (len == 0)
+        return "the record is empty";
+    if (len < ROW_HEADER)
+        return truncated;
+    if (queue_walk_8(walk) != QUEUE_RECORD_VERSION)
+        return "the record has a version that this program does not know";
+    if (queue_walk_8(walk) != (uint8_t)kind || queue_walk_16(walk) != 0)
+        return "the record is of another kind";
+    uint32_t want = queue_walk_32(walk);
+    uint32_t crc = queue_crc32c(0, key, key_len);
+    if (queue_crc32c(crc, walk->p, walk->left) != want)
+        return "the checksum of the record is wrong";
+    return NULL;
+}
+
+/* What every reader ends with. */
+static const char *finish(const struct queue_walk *walk)
+{
+    if (walk->bad)
+        return truncated;
+    return walk->left > 0 ? trailing : NULL;
+}
+
+/* ---- items ---- */
+
+static void write_units(struct queue_bytes *out, const struct queue_unit_row *units, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        queue_bytes_64(out, (uint64_t)units[i].due_unix_ms);
+        queue_bytes_32(out, units[i].attempts);
+        queue_bytes_32(out, units[i].open);
+        queue_bytes_8(out, units[i].held ? 1 : 0);
+        queue_bytes_text(out, units[i].domain, strlen(units[i].domain));
+    }
+}
+
+static void write_rcpts(struct queue_bytes *out, const struct queue_rcpt_row *rcpts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        queue_bytes_16(out, rcpts[i].unit);
+        queue_bytes_8(out, rcpts[i].state);
+        queue_bytes_32(out, rcpts[i].attempts);
+        queue_bytes_text(out, rcpts[i].address, strlen(rcpts[i].address));
+    }
+}
+
+static const char *read_units(struct queue_walk *walk, const struct queue_head *head,
+                              struct queue_unit_row *units, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct queue_unit_row *unit = &units[i];
+        uint64_t due = queue_walk_64(walk);
+        unit->attempts = queue_walk_32(walk);
+        unit->open = queue_walk_32(walk);
+        uint8_t held = queue_walk_8(walk);
+        unit->domain = queue_walk_text(walk, QUEUE_DOMAIN_MAX);
+        if (walk->bad)
+            return truncated;
+        if (due > INT64_MAX || unit->open > head->open || held > 1 || unit->domain[0] == '\0')
+            return impossible;
+        unit->due_unix_ms = (int64_t)due;
+        unit->held = held == 1;
+    }
+    return NULL;
+}
+
+static const char *read_rcpts(struct queue_walk *walk, const struct queue_head *head,
+                              struct queue_rcpt_row *rcpts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct queue_rcpt_row *rcpt = &rcpts[i];
+        rcpt->unit = queue_walk_16(walk);
+        rcpt->state = queue_walk_8(walk);
+        rcpt->attempts = queue_walk_32(walk);
+        rcpt->address = queue_walk_text(walk, QUEUE_ADDRESS_MAX);
+        if (walk->bad)
+            return truncated;
+        if (rcpt->unit >= head->unit_count || rcpt->state > QUEUE_RCPT_BOUNCE_PENDING ||
+            rcpt->address[0] == '\0')
+            return impossible;
+    }
+    return NULL;
+}
+
+/* ---- heads ---- */
+
+void queue_head_write(struct queue_bytes *out, uint64_t id, const struct queue_head *head,
+                      const struct queue_unit_row *units, const struct queue_rcpt_row *rcpts)
+{
+    struct queue_row_key key = queue_row_key(id, QUEUE_ROW_HEAD, 0);
+    size_t begin = queue_row_begin(out, QUEUE_ROW_HEAD);
+    queue_bytes_64(out, (uint64_t)head->accepted_unix_ms);
+    queue_bytes_32(out, head->flags);
+    queue_bytes_64(out, head->header_bytes);
+    queue_bytes_64(out, head->body_bytes);
+    queue_bytes_add(out, head->body_hash, sizeof head->body_hash);
+    queue_bytes_32(out, head->recipient_count);
+    queue_bytes_32(out, head->unit_count);
+    queue_bytes_32(out, head->open);
+    queue_bytes_32(out, head->fresh);
+    queue_bytes_text(out, head->sender, strlen(head->sender));
+    queue_bytes_text(out, head->sign_domain, strlen(head->sign_domain));
+    queue_bytes_text(out, head->prefix, strlen(head->prefix));
+    if (queue_head_is_whole(head)) {
+        write_units(out, units, head->unit_count);
+        write_rcpts(out, rcpts, head->recipient_count);
+    }
+    queue_row_seal(out, begin, key.bytes, key.len);
+}
+
+/* The sums that outcomes count down must agree with the states, or they would never reach zero. */
+static const char *check_sums(const struct queue_head *head, const struct queue_unit_row *units,
+                              const struct queue_rcpt_row *rcpts)
+{
+    uint32_t open[QUEUE_ROW_ITEMS] = {0};
+    uint32_t total = 0;
+    uint32_t fresh = 0;
+    for (uint32_t i = 0; i < head->recipient_count; i++) {
+        if (!queue_rcpt_is_open(rcpts[i].state))
+            continue;
+        open[rcpts[i].unit]++;
+        total++;
+    }
+    for (uint32_t i = 0; i < head->unit_count; i++) {
+        if (open[i] != units[i].open)
+            return impossible;
+        if (units[i].open > 0 && units[i].due_unix_ms == 0)
+            fresh++;
+    }
+    return total == head->open && fresh == head->fresh ? NULL : impossible;
+}
+
+static const char *read_head(struct queue_walk *walk, struct queue_head *head)
+{
+    uint64_t accepted = queue_walk_64(walk);
+    head->accepted_unix_ms = (int64_t)accepted;
+    head->flags = queue_walk_32(walk);
+    head->header_bytes = queue_walk_64(walk);
+    head->body_bytes = queue_walk_64(walk);
+    const uint8_t *hash = queue_walk_raw(walk, sizeof head->body_hash);
+    if (hash != NULL)
+        memcpy(head->body_hash, hash, sizeof head->body_hash);
+    head->recipient_count = queue_walk_32(walk);
+    head->unit_count = queue_walk_32(walk);
+    head->open = queue_walk_32(walk);
+    head->fresh = queue_walk_32(walk);
+    head->sender = queue_walk_text(walk, QUEUE_ADDRESS_MAX);
+    head->sign_domain = queue_walk_text(walk, QUEUE_DOMAIN_MAX);
+    head->prefix = queue_walk_text(walk, QUEUE_PREFIX_MAX);
+    if (walk->bad)
+        return truncated;
+    if (head->recipient_count == 0 || head->recipient_count > QUEUE_RECIPIENTS_MAX ||
+        head->unit_count == 0 || head->unit_count > head->recipient_count ||
+        head->open > head->recipient_count || head->fresh > head->unit_count ||
+        head->header_bytes > head->body_bytes || head->body_bytes > INT64_MAX ||
+        accepted > INT64_MAX)
+        return impossible;
+    return NULL;
+}
+
+const char *queue_head_read(struct queue_head *head, uint64_t id, const void *bytes, size_t len,
+                            struct queue_unit_row *units, struct queue_rcpt_row *rcpts)
+{
+    struct queue_row_key key = queue_row_key(id, QUEUE_ROW_HEAD, 0);
+    struct queue_walk walk;
+    const char *reason = queue_row_open(&walk, QUEUE_ROW_HEAD, key.bytes, key.len, bytes, len);
+    if (reason == NULL)
+        reason = read_head(&walk, head);
+    if (reason != NULL)
+        return reason;
+    if (!queue_head_is_whole(head))
+        return finish(&walk);
+    reason = read_units(&walk, head, units, head->unit_count);
+    if (reason == NULL)
+        reason = read_rcpts(&walk, head, rcpts, head->recipient_count);
+    if (reason == NULL)
+        reason = finish(&walk);
+    return reason != NULL ? reason : check_sums(head, units, rcpts);
+}
+
+bool queue_head_peek_body(const void *bytes, size_t len, uint64_t *body_bytes_out)
+{
+    struct queue_walk walk = {.p = bytes, .left = len};
+    if (len < HEAD_BODY_BYTES + 8 || queue_walk_8(&walk) != QUEUE_RECORD_VERSION)
+        return false;
+    (void)queue_walk_raw(&walk, HEAD_BODY_BYTES - 1);
+    *body_bytes_out = queue_walk_64(&walk);
+    return *body_bytes_out <= INT64_MAX;
+}
+
+/* ---- further rows ---- */
+
+void queue_units_write(struct queue_bytes *out, uint64_t id, uint32_t row,
+                       const struct queue_unit_row *units, size_t count)
+{
+    struct queue_row_key key = queue_row_key(id, QUEUE_ROW_UNITS, row);
+    size_t begin = queue_row_begin(out, QUEUE_ROW_UNITS);
+    write_units(out, units, count);
+    queue_row_seal(out, begin, key.bytes, key.len);
+}
+
+void queue_rcpts_write(struct queue_bytes *out, uint64_t id, uint32_t row,
+                       const struct queue_rcpt_row *rcpts, size_t count)
+{
+    struct queue_row_key key = queue_row_key(id, QUEUE_ROW_RCPTS, row);
+    size_t begin = queue_row_begin(out, QUEUE_ROW_RCPTS);
+    write_rcpts(out, rcpts, count);
+    queue_row_seal(out, begin, key.bytes, key.len);
+}
+
+const char *queue_units_read(const struct queue_head *head, uint64_t id, uint32_t row,
+                             const void *bytes, size_t len, struct queue_unit_row *units)
+{
+    struct queue_row_key key = queue_row_key(id, QUEUE_ROW_UNITS, row);
+    struct queue_walk walk;
+    const char *reason = queue_row_open(&walk, QUEUE_ROW_UNITS, key.bytes, key.len, bytes, len);
+    if (reason == NULL)
+        reason = read_units(&walk, head, units, queue_row_items(head->unit_count, row));
+    return reason != NULL ? reason : finish(&walk);
+}
+
+const char *queue_rcpts_read(const struct queue_head *head, uint64_t id, uint32_t row,
+                             const void *bytes, size_t len, struct queue_rcpt_row *rcpts)
+{
+    struct queue_row_key key = queue_row_key(id, QUEUE_ROW_RCPTS, row);
+    struct queue_walk walk;
+    const char *reason = queue_row_open(&walk, QUEUE_ROW_RCPTS, key.bytes, key.len, bytes, len);
+    if (reason == NULL)
+        reason = read_rcpts(&walk, head, rcpts, queue_row_items(head->recipient_count, row));
+    return reason != NULL ? reason : finish(&walk);
+}
+
+/* ---- attempts ---- */
+
+void queue_attempt_key(uint8_t key[QUEUE_ATTEMPT_KEY], uint64_t id, uint32_t recipient, uint32_t n)
+{
+    queue_be64_put(key, id);
+    queue_be64_put(key + 8, (uint64_t)recipient << 32 | n);
+}
+
+static void write_cut(struct queue_bytes *out, const char *text)
+{
+    queue_bytes_text(out, text, strnlen(text, QUEUE_TEXT_MAX));
+}
+
+void queue_attempt_write(struct queue_bytes *out, const struct queue_attempt *attempt)
+{
+    size_t begin = queue_row_begin(out, QUEUE_ROW_ATTEMPT);
+    queue_bytes_64(out, (uint64_t)attempt->time_unix_ms);
+    queue_bytes_16(out, attempt->code);
+    write_cut(out, attempt->host);
+    write_cut(out, attempt->address);
+    write_cut(out, attempt->status);
+    write_cut(out, attempt->text);
+    write_cut(out, attempt->tls);
+    queue_row_seal(out, begin, "", 0);
+}
+
+const char *queue_attempt_read(struct queue_attempt *attempt, const void *bytes, size_t len)
+{
+    struct queue_walk walk;
+    const char *reason = queue_row_open(&walk, QUEUE_ROW_ATTEMPT, "", 0, bytes, len);
+    if (reason != NULL)
+        return reason;
+    attempt->time_unix_ms = (int64_t)queue_walk_64(&walk);
+    attempt->code = queue_walk_16(&walk);
+    attempt->host = queue_walk_text(&walk, QUEUE_TEXT_MAX);
+    attempt->address = queue_walk_text(&walk, QUEUE_TEXT_MAX);
+    attempt->status = queue_walk_text(&walk, QUEUE_TEXT_MAX);
+    attempt->text = queue_walk_text(&walk, QUEUE_TEXT_MAX);
+    attempt->tls = queue_walk_text(&walk, QUEUE_TEXT_MAX);
+    return finish(&walk);
+}
