@@ -1,0 +1,33 @@
+#!/bin/sh
+# Brings the other vendors' servers that the system tests talk to: downloaded and unpacked into a
+# folder of their own, never installed (they conflict with each other and with what a user may run).
+#   sh tests/system/fetch_peers.sh [FOLDER]      prints the folder
+set -eu
+folder=${1:-${MTA_TEST_PEERS:-${XDG_CACHE_HOME:-/var/tmp}/mta-test-peers}}
+peers="postfix unbound nsd opendkim"
+stamp="$folder/complete-2"
+
+if [ -e "$stamp" ]; then
+    echo "$folder"
+    exit 0
+fi
+
+rm -rf "$folder.new"
+mkdir -p "$folder.new/debs" "$folder.new/root"
+cd "$folder.new/debs"
+
+# What the peers link to and the machine lacks. --print-uris only computes; nothing is installed.
+missing=$(apt-get install --print-uris -qq --no-install-recommends $peers 2>/dev/null |
+    awk '{ sub(/_.*/, "", $2); print $2 }')
+for package in $peers $missing; do
+    echo "$package"
+done | sort -u | xargs apt-get -qq -o APT::Sandbox::User=root download >&2
+
+for package in *.deb; do
+    dpkg-deb -x "$package" ../root
+done
+cd /
+rm -rf "$folder.new/debs" "$folder"
+mv "$folder.new" "$folder"
+: >"$stamp"
+echo "$folder"
