@@ -190,7 +190,7 @@ struct queue_rcpt_outcome {
 struct queue_bounce { /* a DSN that is accepted in the very transaction that records the failure */
     const struct queue_envelope *envelope;
     const void *bytes;
-    size_t len; /* at most 1 MiB */
+    size_t len; /* at most 2 MiB */
 };
 
 struct queue_outcome {

@@ -11,10 +11,12 @@
 #include "mta/deliver/delivery.h"
 #include "mta/deliver/retry.h"
 
-#define LIST_STEP       64
-#define AGAIN_FIRST_MS  200
-#define AGAIN_MOST_MS   10000
-#define BOUNCE_AGAIN_MS 60000
+#define LIST_STEP             64
+#define AGAIN_FIRST_MS        200
+#define AGAIN_MOST_MS         10000
+#define BOUNCE_AGAIN_MS       60000
+#define BOUNCE_NEXT_MS        1000
+#define BOUNCE_RECIPIENTS_MAX 200 /* in one DSN; the further ones follow in a second, and so on */
 
 struct settling {
     struct delivery *delivery;
@@ -193,7 +195,8 @@ static bool decide_all(struct settling *s, const struct config *config, int64_t 
     struct delivery *d = s->delivery;
     struct retry_schedule schedule = schedule_of(d, config);
     bool expired = retry_is_expired(&schedule, now, d->envelope->accepted_unix_ms);
-    bool failed = false, waits = false;
+    bool waits = false;
+    size_t failed = 0, put_off = 0;
     uint32_t attempts = d->envelope->units[d->unit->number].attempts;
     attempts = attempts == UINT32_MAX ? attempts : attempts + 1;
 
@@ -203,7 +206,13 @@ static bool decide_all(struct settling *s, const struct config *config, int64_t 
             continue;
         bool was_pending = d->states[i] == QUEUE_RCPT_BOUNCE_PENDING;
         d->states[i] = decide(outcome, expired);
-        failed = failed || d->states[i] == QUEUE_RCPT_FAILED || d->states[i] == QUEUE_RCPT_EXPIRED;
+        if (d->states[i] == QUEUE_RCPT_FAILED || d->states[i] == QUEUE_RCPT_EXPIRED) {
+            failed++;
+            if (failed > BOUNCE_RECIPIENTS_MAX && d->envelope->sender[0] != '\0') {
+                d->states[i] = QUEUE_RCPT_BOUNCE_PENDING;
+                put_off++;
+            }
+        }
         waits = waits || d->states[i] == QUEUE_RCPT_WAITING;
         s->attempts[s->count] = (struct queue_attempt){
             .time_unix_ms = now,
@@ -224,7 +233,9 @@ static bool decide_all(struct settling *s, const struct config *config, int64_t 
     s->due_unix_ms = waits ? retry_next(&schedule, attempts, now, d->envelope->accepted_unix_ms,
                                         worker_random(d->worker))
                            : QUEUE_NEVER;
-    return failed;
+    if (put_off > 0)
+        s->due_unix_ms = now + BOUNCE_NEXT_MS;
+    return failed > 0;
 }
 
 void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx)
