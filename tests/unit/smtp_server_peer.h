@@ -29,8 +29,10 @@ struct peer {
     uint64_t content_bytes;
     size_t pieces;
     bool keep_no_content;
+    size_t dropped; /* bytes behind STARTTLS, with tls_at_once */
     unsigned refusals;
     unsigned quits;
+    bool tls_at_once;    /* the handshake ends inside on_starttls */
     const char *shut_on; /* event name at which the owner shuts the session from inside */
 };
 
@@ -49,7 +51,11 @@ static inline void peer_on_hello(struct str name, bool extended, void *ctx)
 
 static inline void peer_on_starttls(void *ctx)
 {
-    peer_note(ctx, "starttls", STR(""));
+    struct peer *peer = ctx;
+
+    peer_note(peer, "starttls", STR(""));
+    if (peer->tls_at_once)
+        peer->dropped = smtp_server_tls_started(peer->server);
 }
 
 static inline void peer_verdict(struct str local, struct smtp_verdict *verdict)

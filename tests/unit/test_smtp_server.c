@@ -379,6 +379,24 @@ static void test_tls_starts_afresh(void **state)
     }
 }
 
+/* Nothing in clear may be run even if the owner says at once that TLS runs. */
+static void test_tls_starts_inside_the_event(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer.tls_at_once = true;
+    peer_greet(&peer);
+    peer_give_text(&peer, "STARTTLS\r\nEHLO evil\r\n");
+    assert_int_equal(peer.dropped, 11);
+    peer_give_text(&peer, "EHLO x\r\n");
+    peer_expect_codes(&peer, "220 220 250");
+    peer_expect_events(&peer, "starttls;ehlo x;");
+    peer_close(&peer);
+}
+
 static void test_tls_required(void **state)
 {
     struct smtp_server_options options = peer_options();
@@ -493,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_ehlo_keywords),
         cmocka_unit_test(test_starttls_not_offered),
         cmocka_unit_test(test_tls_starts_afresh),
+        cmocka_unit_test(test_tls_starts_inside_the_event),
         cmocka_unit_test(test_tls_required),
         cmocka_unit_test(test_early_talker_waits_for_greeting),
         cmocka_unit_test(test_refusing_greeting),

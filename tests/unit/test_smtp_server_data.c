@@ -72,6 +72,8 @@ static const struct fault_case {
     {"S: ", "x\r\n ", 99988, "\r\n\r\n", "250 2.0.0", false},
     {"S: ", "x\r\n ", 100004, "\r\n\r\n", "552 5.3.4 Message header", false},
     {"S: ", "x\r\n ", 100004, "\r\n", "552 5.3.4 Message header", false}, /* no body at all */
+    {"", "x\r\n", 100005, "", "552 5.3.4 Message header",
+     false},                                           /* short lines are no empty ones */
     {"\r\n", "x\r\n", 199998, "", "250 2.0.0", false}, /* an empty header section */
 };
 

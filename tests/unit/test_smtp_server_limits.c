@@ -57,6 +57,7 @@ static void test_refused_addresses_are_no_errors(void **state)
     peer_give_text(&peer, "EHLO x\r\nMAIL FROM:<deny@b>\r\n");
     repeat(&peer, "RCPT TO:<a@b>\r\n", 200);
     peer_give_text(&peer, "MAIL FROM:<a@b>\r\n");
+    repeat(&peer, "RCPT TO:<deny@b>\r\nDATA\r\n", 100);
     repeat(&peer, "RCPT TO:<deny@b>\r\nRCPT TO:<bad>\r\nRCPT TO:<a@>\r\nDATA\r\n", 100);
     peer_give_text(&peer, "RCPT TO:<a@b>\r\nDATA\r\n.\r\n");
     assert_int_equal(peer.quits, 0);
@@ -78,6 +79,21 @@ static void test_out_of_order_is_an_error(void **state)
     peer_close(&peer);
 }
 
+/* The excuse of a refused MAIL ends with the transaction. */
+static void test_out_of_order_after_reset(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\nMAIL FROM:<deny@b>\r\nRSET\r\n");
+    repeat(&peer, "RCPT TO:<a@b>\r\n", SMTP_SERVER_ERRORS_MAX + 1);
+    assert_int_equal(peer.quits, 1);
+    peer_close(&peer);
+}
+
 static void test_chatter(void **state)
 {
     struct smtp_server_options options = peer_options();
@@ -86,6 +102,9 @@ static void test_chatter(void **state)
 
     peer_open(&peer, &options);
     peer_greet(&peer);
+    repeat(&peer, "EHLO x\r\n", 60);
+    peer_give_text(&peer, "MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\n.\r\n"); /* renews it */
+    buf_clear(&peer.said);
     repeat(&peer, "EHLO x\r\n", 100);
     assert_int_equal(peer_said(&peer, "250 HELP"), 100);
     repeat(&peer, "EHLO x\r\n", 50);
@@ -172,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_error_budget_is_renewed_by_mail),
         cmocka_unit_test(test_refused_addresses_are_no_errors),
         cmocka_unit_test(test_out_of_order_is_an_error),
+        cmocka_unit_test(test_out_of_order_after_reset),
         cmocka_unit_test(test_chatter),
         cmocka_unit_test(test_recipient_limit),
         cmocka_unit_test(test_endless_line),
