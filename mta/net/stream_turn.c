@@ -75,9 +75,6 @@ static struct stream_turn *new_turn(uv_loop_t *loop)
     turn->handles_open = 3;
     uv_prepare_start(&turn->prepare, on_prepare);
     uv_check_start(&turn->check, on_check);
-    /* The streams keep the loop alive, not these. */
-    uv_unref((uv_handle_t *)&turn->prepare);
-    uv_unref((uv_handle_t *)&turn->check);
     return turn;
 }
 
