@@ -57,8 +57,8 @@ static size_t plain_body(const char *body, size_t len, char *out)
         size_t line = end == NULL ? len - start : (size_t)(end - body) - start;
         size_t squeezed = squeeze(body + start, line, true, out + at);
         at += squeezed;
-        memcpy(out + at, "\r\n", 2);
-        at += 2;
+        out[at++] = '\r';
+        out[at++] = '\n';
         if (squeezed > 0)
             kept = at;
         start += line + 2;
@@ -98,7 +98,7 @@ static void check_field(const char *bytes, size_t len)
     size_t at = sizeof name - 1;
     size_t unfolded_len = 0;
     char *section = malloc(at + len + 2);
-    char *unfolded = malloc(len + 1);
+    char *unfolded = calloc(len + 1, 1);
     char *expected = malloc(len + 16);
     assert(section != NULL && unfolded != NULL && expected != NULL);
 
