@@ -439,7 +439,7 @@ static void *shrink(void *array, size_t size)
 {
     void *copy = NULL;
 
-    if (size > 0) {
+    if (size > 0 && array != NULL) {
         copy = dns_alloc(size);
         memcpy(copy, array, size);
     }
