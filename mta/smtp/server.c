@@ -285,14 +285,18 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *v
 
 size_t smtp_server_tls_started(struct smtp_server *server)
 {
-    size_t dropped = server->dropped_bytes;
+    size_t dropped = server->dropped_bytes + buf_len(&server->input);
 
-    assert(server->state == SERVER_STARTTLS || server->state == SERVER_CLOSED);
+    assert(server->state == SERVER_STARTTLS || server->state == SERVER_UNGREETED ||
+           server->state == SERVER_CLOSED);
     server->dropped_bytes = 0;
+    buf_clear(&server->input);
+    buf_release(&server->input);
     if (server->state == SERVER_CLOSED)
         return dropped;
     server->tls = true;
-    server_set_state(server, SERVER_NEW);
+    if (server->state == SERVER_STARTTLS)
+        server_set_state(server, SERVER_NEW);
     return dropped;
 }
 

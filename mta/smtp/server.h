@@ -81,7 +81,8 @@ struct buf *smtp_server_output(struct smtp_server *server); /* the owner consume
 /* The answer to on_content_end(refused false): 250 text, or a failure. Then buffered input goes on being handled. */
 void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *verdict);
 
-/* TLS runs: forget EHLO and transaction, offer STARTTLS no more. @return bytes that were pipelined behind STARTTLS and dropped */
+/* TLS runs: forget EHLO and transaction, offer STARTTLS no more. After on_starttls or, for implicit TLS, before
+ * smtp_server_greet(). @return bytes that were pipelined behind STARTTLS and dropped */
 size_t smtp_server_tls_started(struct smtp_server *server);
 
 /* End from our side: queues "421 4.x.x text" (once), then on_quit. Used for the idle timeout (4.4.2) and shutdown (4.3.2).

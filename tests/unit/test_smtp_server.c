@@ -397,6 +397,24 @@ static void test_tls_starts_inside_the_event(void **state)
     peer_close(&peer);
 }
 
+static void test_implicit_tls(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    options.require_starttls = true;
+    peer_open(&peer, &options);
+    peer_give_text(&peer, "EHLO evil\r\n"); /* in clear, ahead of the handshake */
+    assert_int_equal(smtp_server_tls_started(peer.server), 11);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\nSTARTTLS\r\nMAIL FROM:<a@b>\r\n");
+    peer_expect_codes(&peer, "220 250 503 250");
+    peer_expect_events(&peer, "ehlo x;mail a@b;");
+    assert_int_equal(peer_said(&peer, "250-STARTTLS"), 0);
+    peer_close(&peer);
+}
+
 static void test_tls_required(void **state)
 {
     struct smtp_server_options options = peer_options();
@@ -512,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_starttls_not_offered),
         cmocka_unit_test(test_tls_starts_afresh),
         cmocka_unit_test(test_tls_starts_inside_the_event),
+        cmocka_unit_test(test_implicit_tls),
         cmocka_unit_test(test_tls_required),
         cmocka_unit_test(test_early_talker_waits_for_greeting),
         cmocka_unit_test(test_refusing_greeting),
