@@ -114,9 +114,10 @@ static int apply_config(struct mtad *mtad, const struct config *config, char *te
         return -1;
     }
     if (log_reopen(mtad->log, &log_options, text, size) < 0) {
-        int back = submit_reload(mtad->submit, mtad->config, ignored, sizeof ignored);
-        back = deliver_reload(mtad->deliver, mtad->config, ignored, sizeof ignored);
-        (void)back;
+        int submit_back = submit_reload(mtad->submit, mtad->config, ignored, sizeof ignored);
+        int deliver_back = deliver_reload(mtad->deliver, mtad->config, ignored, sizeof ignored);
+        (void)submit_back;
+        (void)deliver_back;
         return -1;
     }
     return 0;
@@ -157,7 +158,6 @@ static void on_hangup(uv_signal_t *handle, int signum)
 static void on_part_stopped(uv_async_t *async)
 {
     struct mtad *mtad = async->data;
-    mtad->parts_left = 0;
     uv_stop(&mtad->main_loop);
 }
 

@@ -127,6 +127,8 @@ static void on_written(uv_write_t *write, int status)
     free(write);
     if (status < 0 || (client->finishing && client->pipe.write_queue_size == 0))
         close_client(client);
+    else if (!control_is_slow(client))
+        control_step_resume(client);
 }
 
 void control_send_bytes(struct control_client *client, const void *bytes, size_t len)
@@ -185,7 +187,22 @@ void control_step_start(struct control_client *client)
 
 void control_step_stop(struct control_client *client)
 {
+    client->waiting = false;
     uv_idle_stop(&client->idle);
+}
+
+void control_step_wait(struct control_client *client)
+{
+    client->waiting = true;
+    uv_idle_stop(&client->idle);
+}
+
+void control_step_resume(struct control_client *client)
+{
+    if (!client->waiting || client->closing)
+        return;
+    client->waiting = false;
+    uv_idle_start(&client->idle, on_idle);
 }
 
 json_t *control_text(const char *text)

@@ -63,6 +63,7 @@ struct control_client {
     uint64_t cat_offset;
     uint64_t cat_id;
     bool cat_going, finishing, closing;
+    bool waiting; /* the walk rests until the client has read or the writer has answered */
     unsigned handles_open;
 };
 
@@ -79,6 +80,8 @@ bool control_is_slow(
     const struct control_client *client);               /* the client must first take what lies */
 void control_step_start(struct control_client *client); /* call control_command_step() every turn */
 void control_step_stop(struct control_client *client);
+void control_step_wait(struct control_client *client);   /* rest, without spinning */
+void control_step_resume(struct control_client *client); /* go on if it rests */
 
 /* Any bytes as a JSON string: what is not printable text is escaped. */
 json_t *control_text(const char *text);

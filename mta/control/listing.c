@@ -127,6 +127,12 @@ struct verb_call {
     uint64_t id;
 };
 
+/* More of the queue is to be visited, and there is room for it. */
+static bool walk_rests(const struct control_client *client)
+{
+    return !client->walk.scanned && !control_is_slow(client);
+}
+
 static void on_verb_done(int result, void *ctx)
 {
     struct verb_call *call = ctx;
@@ -145,6 +151,8 @@ static void on_verb_done(int result, void *ctx)
     free(call);
     if (client->closing && client->walk.outstanding == 0)
         control_client_settled(client);
+    else if (walk_rests(client))
+        control_step_resume(client);
     else
         finish_when_done(client);
 }
@@ -212,8 +220,10 @@ void listing_step(struct control_client *client)
 {
     struct walk_state *walk = &client->walk;
     uint64_t ids[IDS_A_STEP];
-    if (control_is_slow(client) || walk->outstanding >= OUTSTANDING_MAX)
+    if (control_is_slow(client) || walk->outstanding >= OUTSTANDING_MAX) {
+        control_step_wait(client);
         return;
+    }
     long count = queue_read_ids(client->control->queue, walk->after, ids, IDS_A_STEP);
     if (count < 0) {
         control_fail(client, queue_error_text((int)count));

@@ -165,8 +165,10 @@ void command_cat(struct control_client *client)
 void cat_step(struct control_client *client)
 {
     char piece[CAT_STEP];
-    if (control_is_slow(client))
+    if (control_is_slow(client)) {
+        control_step_wait(client);
         return;
+    }
     long n = queue_read_body(client->control->queue, client->cat_id, client->cat_offset, piece,
                              sizeof piece);
     if (n == 0) {
