@@ -511,8 +511,17 @@ static void test_failures(void **state)
     assert_int_equal(buf_len(&out), 0);
     buf_deinit(&out);
 
+    char domain[600]; /* more than any domain has */
+    memset(domain, 'd', sizeof domain - 1);
+    domain[sizeof domain - 1] = '\0';
     result = 32;
     signer.sign = sign_copy;
+    signer.domain = domain;
+    buf_init(&out, 10000);
+    assert_false(dkim_sign(&signer, STR("From: a@b\r\n"), body_hash, &out));
+    assert_int_equal(buf_len(&out), 0);
+    buf_deinit(&out);
+    signer.domain = "example.com";
     for (size_t max = 0; max < 400; max += 7) { /* whole or not at all */
         buf_init(&out, max);
         bool ok = dkim_sign(&signer, STR("From: a@b\r\n"), body_hash, &out);

@@ -176,6 +176,13 @@ static const struct mailbox_case {
     {"a\\@b", NULL, NULL},
     {"just words", NULL, NULL},
     {"<@x a@b>", NULL, NULL},
+    {"<@x;y:a@b>", NULL, NULL},
+    {"<@[x:a@b>", NULL, NULL},
+    {"<@x(:a@b>", NULL, NULL},
+    {"<(a@b>", NULL, NULL},
+    {"<\"a@b>", NULL, NULL},
+    {"<a@[b>", NULL, NULL},
+    {"<a@b> (x", NULL, NULL},
 };
 
 static void test_first_mailbox(void **state)
