@@ -349,8 +349,10 @@ void control_stop(struct control *control)
     uv_close((uv_handle_t *)&control->port_async, NULL);
     uv_close((uv_handle_t *)&control->listener, NULL);
     for (struct control_client *client = control->clients; client != NULL; client = client->next) {
-        client->walk.outstanding = 0; /* their callbacks went with the port */
-        control_client_settled(client);
+        if (client->walk.outstanding > 0) { /* their callbacks went with the port */
+            listing_forget_calls(client);
+            control_client_settled(client);
+        }
         close_client(client);
     }
 }

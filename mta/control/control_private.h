@@ -22,6 +22,8 @@ struct selector {
     int64_t older_ms;                                /* 0: any age */
 };
 
+struct verb_call;
+
 /* A command that goes over the queue in steps. */
 struct walk_state {
     bool going;
@@ -34,7 +36,8 @@ struct walk_state {
     uint64_t matched;   /* so far */
     uint64_t done;      /* verbs the writer has answered */
     size_t outstanding; /* verbs handed to the writer */
-    bool scanned;       /* the end of the queue was seen */
+    struct verb_call *calls;
+    bool scanned; /* the end of the queue was seen */
 };
 
 struct control {
@@ -110,5 +113,6 @@ void command_list(struct control_client *client);
 void command_retry(struct control_client *client);
 void command_delete(struct control_client *client);
 void listing_step(struct control_client *client);
+void listing_forget_calls(struct control_client *client); /* the writer's answers will not come */
 
 #endif

@@ -123,6 +123,7 @@ static void finish_when_done(struct control_client *client)
 }
 
 struct verb_call {
+    struct verb_call *prev, *next; /* of the client */
     struct control_client *client;
     uint64_t id;
 };
@@ -133,13 +134,31 @@ static bool walk_rests(const struct control_client *client)
     return !client->walk.scanned && !control_is_slow(client);
 }
 
+static void free_call(struct verb_call *call)
+{
+    struct walk_state *walk = &call->client->walk;
+    if (call->prev != NULL)
+        call->prev->next = call->next;
+    else
+        walk->calls = call->next;
+    if (call->next != NULL)
+        call->next->prev = call->prev;
+    walk->outstanding--;
+    free(call);
+}
+
+void listing_forget_calls(struct control_client *client)
+{
+    while (client->walk.calls != NULL)
+        free_call(client->walk.calls);
+}
+
 static void on_verb_done(int result, void *ctx)
 {
     struct verb_call *call = ctx;
     struct control_client *client = call->client;
     char id_text[QUEUE_ID_TEXT];
     queue_id_text(call->id, id_text);
-    client->walk.outstanding--;
     if (result == QUEUE_OK) {
         client->walk.done++;
         control_send(client, json_pack("{s:s,s:s}", "id", id_text, "result", "done"));
@@ -148,7 +167,7 @@ static void on_verb_done(int result, void *ctx)
                      json_pack("{s:s,s:o}", "id", id_text, "result",
                                control_text(result == 1 ? "gone" : queue_error_text(result))));
     }
-    free(call);
+    free_call(call);
     if (client->closing && client->walk.outstanding == 0)
         control_client_settled(client);
     else if (walk_rests(client))
@@ -192,6 +211,10 @@ static void apply_verb(struct control_client *client, uint64_t id,
     struct verb_call *call = mem_alloc(sizeof *call);
     call->client = client;
     call->id = id;
+    call->next = walk->calls;
+    if (call->next != NULL)
+        call->next->prev = call;
+    walk->calls = call;
     walk->outstanding++;
     queue_admin(client->control->queue, client->control->port, id, walk->verb, on_verb_done, call);
 }
