@@ -1,0 +1,340 @@
+/* mta/mtactl/options.c - see options.h. The two tables are the documentation: which commands there
+ * are, and which options go with them. */
+#include "mta/mtactl/options.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/mtactl/words.h"
+
+#define LIMIT_MAX ((uint64_t)1 << 53)
+
+enum { /* bits of ctl_command.takes */
+       TAKES_ALWAYS = 0,
+       TAKES_SELECTORS = 1,
+       TAKES_LIMIT = 2,
+       TAKES_DRY_RUN = 4,
+       TAKES_SOCKET = 8,
+};
+
+static const struct ctl_command commands[] = {
+    {CTL_STATUS, "status", TAKES_SOCKET, 0, "",
+     "What the daemon holds and does: the queue by state, connections, totals since its start.\n"},
+    {CTL_LIST, "list", TAKES_SOCKET | TAKES_SELECTORS | TAKES_LIMIT, SIZE_MAX,
+     "[ID...] [selectors] [--limit N]",
+     "One line a unit: the recipients of a message that travel together to one domain.\n"},
+    {CTL_SHOW, "show", TAKES_SOCKET, 1, "ID",
+     "Envelope, recipients, every attempt with the other side's answer, and what comes next.\n"},
+    {CTL_CAT, "cat", TAKES_SOCKET, 1, "ID",
+     "The message itself, byte for byte. With --json one object; bytes that are not UTF-8\n"
+     "become \\u00XX.\n"},
+    {CTL_RETRY, "retry", TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN, SIZE_MAX,
+     "ID...|selectors [--dry-run]", "Try deferred mail now instead of at its next time.\n"},
+    {CTL_DELETE, "delete", TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN, SIZE_MAX,
+     "ID...|selectors [--dry-run]",
+     "Remove messages; nobody is told. A message that also has recipients which the selectors\n"
+     "do not mean is kept.\n"},
+    {CTL_CHECK, "check", 0, 0, "",
+     "Read the configuration (not the running daemon) and say what is wrong in it. Keys and\n"
+     "certificates that it names are read by `mtad --check`.\n"},
+    {CTL_RELOAD, "reload", TAKES_SOCKET, 0, "",
+     "Read configuration and certificates anew. A faulty one changes nothing and says why.\n"},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+/* Commands that later versions have: their names are worth a better answer than "unknown". */
+static const char *const later_commands[] = {
+    "summary", "explain", "hold",  "release", "bounce", "suspend", "resume",
+    "route",   "doctor",  "queue", "dkim",    "user",   "top",     "trace",
+};
+
+enum option_name {
+    OPT_CONFIG,
+    OPT_SOCKET,
+    OPT_JSON,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_DOMAIN,
+    OPT_SENDER,
+    OPT_RECIPIENT,
+    OPT_STATE,
+    OPT_OLDER,
+    OPT_ALL,
+    OPT_LIMIT,
+    OPT_DRY_RUN,
+};
+
+static const struct option_row {
+    const char *name;
+    bool has_value;
+    unsigned needs; /* a bit that the command must take */
+} option_rows[] = {
+    [OPT_CONFIG] = {"--config", true, TAKES_ALWAYS},
+    [OPT_SOCKET] = {"--socket", true, TAKES_SOCKET},
+    [OPT_JSON] = {"--json", false, TAKES_ALWAYS},
+    [OPT_HELP] = {"--help", false, TAKES_ALWAYS},
+    [OPT_VERSION] = {"--version", false, TAKES_ALWAYS},
+    [OPT_DOMAIN] = {"--domain", true, TAKES_SELECTORS},
+    [OPT_SENDER] = {"--sender", true, TAKES_SELECTORS},
+    [OPT_RECIPIENT] = {"--recipient", true, TAKES_SELECTORS},
+    [OPT_STATE] = {"--state", true, TAKES_SELECTORS},
+    [OPT_OLDER] = {"--older", true, TAKES_SELECTORS},
+    [OPT_ALL] = {"--all", false, TAKES_SELECTORS},
+    [OPT_LIMIT] = {"--limit", true, TAKES_LIMIT},
+    [OPT_DRY_RUN] = {"--dry-run", false, TAKES_DRY_RUN},
+};
+#define OPTION_COUNT (sizeof option_rows / sizeof option_rows[0])
+
+struct parser {
+    int argc, next;
+    char **argv;
+    struct ctl_options *options;
+    unsigned given;     /* one bit an option */
+    bool wants_help_on; /* "help COMMAND" */
+    char *error;
+    size_t error_size;
+};
+
+#define FAIL(parser, ...) ((void)snprintf((parser)->error, (parser)->error_size, __VA_ARGS__), -1)
+
+/* ---- values ---- */
+
+static int read_state(struct parser *parser, const char *value)
+{
+    static const char *const states[] = {"queued", "active", "deferred", "held", "damaged"};
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        if (strcmp(states[i], value) == 0) {
+            parser->options->state = value;
+            return 0;
+        }
+    }
+    return FAIL(parser, "--state: expected queued, active, deferred, held or damaged, not \"%s\"",
+                value);
+}
+
+static int read_older(struct parser *parser, const char *value)
+{
+    if (ctl_duration_parse(str_from(value), &parser->options->older_s))
+        return 0;
+    return FAIL(parser, "--older: expected a time such as 90s, 30m, 2h or 3d, not \"%s\"", value);
+}
+
+static int read_limit(struct parser *parser, const char *value)
+{
+    if (str_parse_u64(str_from(value), LIMIT_MAX, &parser->options->limit) &&
+        parser->options->limit > 0)
+        return 0;
+    return FAIL(parser, "--limit: expected a number from 1 on, not \"%s\"", value);
+}
+
+/* The null sender is "" here and may be given as "" or "<>"; no other value is empty. */
+static int read_text(struct parser *parser, enum option_name name, const char *value,
+                     const char **out)
+{
+    if (value[0] == '\0' && name != OPT_SENDER)
+        return FAIL(parser, "%s: needs a value", option_rows[name].name);
+    *out = value;
+    return 0;
+}
+
+static int read_option(struct parser *parser, enum option_name name, const char *value)
+{
+    struct ctl_options *options = parser->options;
+    switch (name) {
+    case OPT_CONFIG:
+        return read_text(parser, name, value, &options->config);
+    case OPT_SOCKET:
+        return read_text(parser, name, value, &options->socket);
+    case OPT_JSON: /* noted before, so that errors are told in JSON wherever it stands */
+        return 0;
+    case OPT_HELP:
+        options->help = true;
+        return 0;
+    case OPT_VERSION:
+        options->version = true;
+        return 0;
+    case OPT_DOMAIN:
+        return read_text(parser, name, value, &options->domain);
+    case OPT_SENDER:
+        return read_text(parser, name, value, &options->sender);
+    case OPT_RECIPIENT:
+        return read_text(parser, name, value, &options->recipient);
+    case OPT_STATE:
+        return read_state(parser, value);
+    case OPT_OLDER:
+        return read_older(parser, value);
+    case OPT_ALL:
+        options->all = true;
+        return 0;
+    case OPT_LIMIT:
+        return read_limit(parser, value);
+    case OPT_DRY_RUN:
+        options->dry_run = true;
+        return 0;
+    }
+    unreachable_bug();
+}
+
+/* ---- words of the line ---- */
+
+static bool find_option(struct str word, enum option_name *name_out)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (str_equal(word, str_from(option_rows[i].name))) {
+            *name_out = (enum option_name)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int take_option(struct parser *parser, const char *word)
+{
+    enum option_name name = OPT_HELP;
+    const char *equals = strchr(word, '=');
+    struct str key = {word, equals != NULL ? (size_t)(equals - word) : strlen(word)};
+    const char *value = equals != NULL ? equals + 1 : NULL;
+    if (strcmp(word, "-h") != 0 && !find_option(key, &name))
+        return FAIL(parser, "unknown option \"%s\"; see mtactl --help", word);
+    const struct option_row *row = &option_rows[name];
+    if ((parser->given & 1U << name) != 0)
+        return FAIL(parser, "%s is given twice", row->name);
+    parser->given |= 1U << name;
+    if (!row->has_value && value != NULL)
+        return FAIL(parser, "%s takes no value", row->name);
+    if (row->has_value && value == NULL) {
+        if (parser->next == parser->argc)
+            return FAIL(parser, "%s: needs a value", row->name);
+        value = parser->argv[parser->next++];
+    }
+    if (value != NULL && !ctl_utf8_valid(str_from(value)))
+        return FAIL(parser, "%s: the value is not UTF-8", row->name);
+    return read_option(parser, name, value);
+}
+
+static int take_command(struct parser *parser, const char *word)
+{
+    if (strcmp(word, "help") == 0 && !parser->wants_help_on) {
+        parser->options->help = true;
+        parser->wants_help_on = true;
+        return 0;
+    }
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, word) == 0) {
+            parser->options->command = &commands[i];
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < sizeof later_commands / sizeof later_commands[0]; i++) {
+        if (strcmp(later_commands[i], word) == 0)
+            return FAIL(parser, "%s is not in this version (" MTA_VERSION ") of mtactl", word);
+    }
+    return FAIL(parser, "unknown command \"%s\"; see mtactl --help", word);
+}
+
+/* The daemon decodes; this finds the word that can be no id, before anything is done. */
+static bool looks_like_id(const char *word)
+{
+    if (strlen(word) != 13)
+        return false;
+    for (const char *p = word; *p != '\0'; p++) {
+        if (!isascii(*p) || !isalnum((unsigned char)*p))
+            return false;
+    }
+    return true;
+}
+
+static int take_word(struct parser *parser, const char *word)
+{
+    struct ctl_options *options = parser->options;
+    if (options->command == NULL)
+        return take_command(parser, word);
+    if (options->command->ids_max == 0)
+        return FAIL(parser, "%s takes no argument, but \"%s\" was given", options->command->name,
+                    word);
+    if (!looks_like_id(word))
+        return FAIL(parser,
+                    "\"%s\" is not a message id (13 letters and digits, as `mtactl list` shows)",
+                    word);
+    if (options->id_count == options->command->ids_max)
+        return FAIL(parser, "%s takes one id", options->command->name);
+    options->ids[options->id_count++] = word;
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+static bool has_selector(const struct ctl_options *options)
+{
+    return options->id_count > 0 || options->all || options->domain != NULL ||
+           options->sender != NULL || options->recipient != NULL || options->state != NULL ||
+           options->older_s > 0;
+}
+
+static int check_together(struct parser *parser)
+{
+    const struct ctl_options *options = parser->options;
+    const struct ctl_command *command = options->command;
+    if (options->help || options->version)
+        return 0;
+    if (command == NULL)
+        return FAIL(parser, "which command? see mtactl --help");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        unsigned needs = option_rows[i].needs;
+        if ((parser->given & 1U << i) != 0 && (command->takes & needs) != needs)
+            return FAIL(parser, "%s does not go with %s", option_rows[i].name, command->name);
+    }
+    if (options->config != NULL && options->socket != NULL)
+        return FAIL(parser, "--config and --socket exclude each other: both say where mtad is");
+    if (command->ids_max == 1 && options->id_count == 0)
+        return FAIL(parser, "%s: which message? give its id, as `mtactl list` shows",
+                    command->name);
+    if ((command->verb == CTL_RETRY || command->verb == CTL_DELETE) && !has_selector(options))
+        return FAIL(parser,
+                    "%s: which messages? give ids, --domain, --sender, --recipient, --state, "
+                    "--older or --all",
+                    command->name);
+    return 0;
+}
+
+int ctl_options_parse(int argc, char **argv, struct ctl_options *options_out, char *error,
+                      size_t error_size)
+{
+    struct parser parser = {.argc = argc,
+                            .next = 1,
+                            .argv = argv,
+                            .options = options_out,
+                            .error = error,
+                            .error_size = error_size};
+    bool only_words = false;
+    *options_out = (struct ctl_options){0};
+    options_out->ids = mem_alloc(((size_t)argc + 1) * sizeof *options_out->ids);
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        options_out->json = options_out->json || strcmp(argv[i], "--json") == 0;
+    while (parser.next < argc) {
+        const char *word = argv[parser.next++];
+        int rc = 0;
+        if (!only_words && strcmp(word, "--") == 0)
+            only_words = true;
+        else if (!only_words && word[0] == '-')
+            rc = take_option(&parser, word);
+        else
+            rc = take_word(&parser, word);
+        if (rc < 0)
+            return rc;
+    }
+    return check_together(&parser);
+}
+
+void ctl_options_deinit(struct ctl_options *options)
+{
+    free(options->ids);
+    *options = (struct ctl_options){0};
+}
+
+const struct ctl_command *ctl_command_at(size_t index)
+{
+    return index < COMMAND_COUNT ? &commands[index] : NULL;
+}

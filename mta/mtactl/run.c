@@ -1,0 +1,303 @@
+/* mta/mtactl/run.c - see run.h. A command with several ids is several requests, one after the
+ * other; their worst exit code is the program's. */
+#include "mta/mtactl/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "mta/base/time.h"
+#include "mta/mtactl/json_text.h"
+#include "mta/mtactl/link.h"
+#include "mta/mtactl/print.h"
+#include "mta/mtactl/request.h"
+
+#define ERROR_MAX 1024
+
+struct run {
+    const struct ctl_options *options;
+    const char *socket;
+    struct ctl_output output;
+    uint64_t count; /* sum over the requests */
+    /* of the request at hand */
+    const char *id;
+    uint64_t lines;
+    bool told;     /* why it failed */
+    bool cat_open; /* the JSON object of cat has begun */
+    struct ctl_json_text cat_text;
+};
+
+/* ---- printing ---- */
+
+static void print_json(json_t *object)
+{
+    (void)json_dumpf(object, stdout, JSON_COMPACT);
+    (void)putchar('\n');
+    json_decref(object);
+}
+
+void ctl_print_error(bool json, const char *text)
+{
+    char *safe = ctl_safe_text(text);
+    if (json)
+        print_json(json_pack("{s:s}", "error", safe));
+    else
+        (void)fprintf(stderr, "mtactl: %s\n", safe);
+    free(safe);
+}
+
+static void tell(struct run *run, const char *text)
+{
+    char words[ERROR_MAX];
+    run->told = true;
+    if (run->id != NULL && run->options->id_count > 1) {
+        (void)snprintf(words, sizeof words, "%s: %s", run->id, text);
+        text = words;
+    }
+    ctl_print_error(run->options->json, text);
+}
+
+static unsigned terminal_width(void)
+{
+    struct winsize size;
+    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
+        return 0;
+    return size.ws_col;
+}
+
+static void print_line(struct run *run, const json_t *line)
+{
+    struct ctl_output *output = &run->output;
+    const json_t *count = json_object_get(line, "count");
+    enum ctl_verb verb = run->options->command->verb;
+    if ((verb == CTL_RETRY || verb == CTL_DELETE) && json_is_integer(count)) {
+        run->count += ctl_json_number(line, "count"); /* one sum at the end */
+        return;
+    }
+    run->lines++;
+    if (run->options->json) {
+        print_json(json_deep_copy(line));
+        return;
+    }
+    switch (verb) {
+    case CTL_STATUS:
+        ctl_print_status(output, line);
+        return;
+    case CTL_LIST:
+        ctl_print_unit(output, line);
+        return;
+    case CTL_SHOW:
+        ctl_print_show(output, line);
+        return;
+    case CTL_RETRY:
+    case CTL_DELETE:
+        ctl_print_verb(output, line);
+        return;
+    case CTL_RELOAD:
+        (void)fputs("reloaded\n", stdout);
+        return;
+    case CTL_CAT:
+    case CTL_CHECK:
+        return; /* have no lines */
+    }
+    unreachable_bug();
+}
+
+/* ---- cat ---- */
+
+static void print_raw(struct run *run, struct str bytes)
+{
+    struct buf text;
+    if (!run->options->json) {
+        (void)fwrite(bytes.p, 1, bytes.len, stdout);
+        return;
+    }
+    if (!run->cat_open)
+        (void)printf("{\"id\":\"%s\",\"message\":\"", run->id);
+    run->cat_open = true;
+    buf_init(&text, CTL_JSON_TEXT_MAX(bytes.len));
+    ctl_json_text_add(&run->cat_text, bytes, &text);
+    struct str all = buf_str(&text);
+    (void)fwrite(all.p, 1, all.len, stdout);
+    buf_deinit(&text);
+}
+
+/* Close the object, which stays valid JSON if the message broke off: it then has an "error". */
+static void end_cat(struct run *run, const char *error)
+{
+    struct buf text;
+    if (!run->cat_open)
+        return;
+    run->cat_open = false;
+    buf_init(&text, ERROR_MAX * CTL_JSON_TEXT_MAX(1));
+    ctl_json_text_end(&run->cat_text, &text);
+    buf_add_text(&text, "\"");
+    if (error != NULL) {
+        struct ctl_json_text state = {0};
+        char cut[ERROR_MAX];
+        (void)snprintf(cut, sizeof cut, "%s", error);
+        buf_add_text(&text, ",\"error\":\"");
+        ctl_json_text_add(&state, str_from(cut), &text);
+        ctl_json_text_end(&state, &text);
+        buf_add_text(&text, "\"");
+        run->told = true;
+    }
+    buf_add_text(&text, "}\n");
+    struct str all = buf_str(&text);
+    (void)fwrite(all.p, 1, all.len, stdout);
+    buf_deinit(&text);
+}
+
+/* ---- one request ---- */
+
+static int fail_request(struct run *run, const char *text)
+{
+    end_cat(run, text);
+    if (!run->told)
+        tell(run, text);
+    return CTL_EXIT_FAILED;
+}
+
+static int read_answers(struct run *run, struct ctl_link *link)
+{
+    struct ctl_answer answer;
+    for (;;) {
+        switch (ctl_link_next(link, &answer)) {
+        case CTL_LINE:
+            print_line(run, answer.object);
+            break;
+        case CTL_RAW:
+            if (run->options->command->verb != CTL_CAT)
+                return fail_request(run, "the daemon's answer is not understood");
+            print_raw(run, answer.raw);
+            break;
+        case CTL_DONE:
+            end_cat(run, NULL);
+            return answer.exit_code;
+        case CTL_ERROR:
+        case CTL_BROKEN:
+            return fail_request(run, answer.text);
+        case CTL_MORE:
+            unreachable_bug();
+        }
+        if (ferror(stdout)) /* told at the end of the program */
+            return CTL_EXIT_FAILED;
+    }
+}
+
+/* The daemon went over the queue and had nothing to say. */
+static void tell_nothing(struct run *run, int code)
+{
+    enum ctl_verb verb = run->options->command->verb;
+    bool verb_by_id = run->id != NULL && (verb == CTL_RETRY || verb == CTL_DELETE);
+    if (code == CTL_EXIT_DONE && verb == CTL_LIST)
+        (void)fputs("mtactl: the queue is empty\n", stderr);
+    if (code == CTL_EXIT_DONE)
+        return;
+    run->told = true;
+    if (verb_by_id && run->options->json)
+        print_json(json_pack("{s:s,s:s}", "id", run->id, "result", "nothing matched"));
+    else if (run->id != NULL)
+        (void)fprintf(stderr,
+                      "mtactl: %s: nothing matched (delivered, bounced or removed already?)\n",
+                      run->id);
+    else
+        (void)fputs("mtactl: nothing matched\n", stderr);
+}
+
+static int ask(struct run *run, const char *id)
+{
+    char error[ERROR_MAX];
+    struct ctl_link *link = NULL;
+    enum ctl_verb verb = run->options->command->verb;
+    bool patient = verb == CTL_LIST || verb == CTL_RETRY || verb == CTL_DELETE;
+    json_t *request = ctl_request_new(run->options, id);
+    run->id = id;
+    run->lines = 0;
+    run->told = false;
+    run->cat_text = (struct ctl_json_text){0};
+    int rc = ctl_link_open(run->socket, request, patient, &link, error, sizeof error);
+    json_decref(request);
+    if (rc < 0) {
+        ctl_print_error(run->options->json, error);
+        return CTL_EXIT_UNREACHABLE;
+    }
+    int code = read_answers(run, link);
+    if (patient && run->lines == 0 && !run->told)
+        tell_nothing(run, code);
+    ctl_link_close(&link);
+    return code;
+}
+
+static int ask_all(struct run *run)
+{
+    const struct ctl_options *options = run->options;
+    enum ctl_verb verb = options->command->verb;
+    int code = options->id_count == 0 ? ask(run, NULL) : CTL_EXIT_DONE;
+    for (size_t i = 0; i < options->id_count && code != CTL_EXIT_UNREACHABLE; i++) {
+        int one = ask(run, options->ids[i]);
+        code = one > code ? one : code;
+    }
+    if (code == CTL_EXIT_UNREACHABLE || (verb != CTL_RETRY && verb != CTL_DELETE))
+        return code;
+    if (options->json)
+        print_json(json_pack("{s:I,s:b}", "count", (json_int_t)run->count, "dry_run",
+                             (int)options->dry_run));
+    else if (run->count > 0)
+        ctl_print_count(&run->output, run->count);
+    return code;
+}
+
+/* ---- commands ---- */
+
+static int check(const struct ctl_options *options, const char *path)
+{
+    const struct config *config = NULL;
+    struct config_error error;
+    if (config_load(path, &config, &error) < 0) {
+        ctl_print_error(options->json, error.text);
+        return CTL_EXIT_USAGE;
+    }
+    if (options->json)
+        print_json(json_pack("{s:s,s:b}", "file", config->path, "ok", 1));
+    else
+        (void)printf("%s: ok\n", config->path);
+    config_unref(&config);
+    return CTL_EXIT_DONE;
+}
+
+static int ask_configured(struct run *run, const char *path)
+{
+    const struct config *config = NULL;
+    struct config_error error;
+    char words[ERROR_MAX];
+    if (config_load(path, &config, &error) < 0) {
+        (void)snprintf(words, sizeof words,
+                       "%s (the configuration tells where mtad's control socket is; --socket PATH "
+                       "goes without it)",
+                       error.text);
+        ctl_print_error(run->options->json, words);
+        return CTL_EXIT_USAGE;
+    }
+    run->socket = config->control_socket;
+    int code = ask_all(run);
+    config_unref(&config);
+    return code;
+}
+
+int ctl_run(const struct ctl_options *options)
+{
+    struct run run = {.options = options,
+                      .socket = options->socket,
+                      .output = {.out = stdout,
+                                 .options = options,
+                                 .width = terminal_width(),
+                                 .now_unix_ms = time_wall_ms()}};
+    const char *path = options->config != NULL ? options->config : CTL_DEFAULT_CONFIG;
+    if (options->command->verb == CTL_CHECK)
+        return check(options, path);
+    return options->socket != NULL ? ask_all(&run) : ask_configured(&run, path);
+}
