@@ -11,6 +11,7 @@ from dnsserver import Dns  # noqa: E402
 from mta import Mta  # noqa: E402
 from peer import Peer, Sink  # noqa: E402
 from vendors import make_certificate  # noqa: E402
+from world import MTA4, World  # noqa: E402
 
 
 @pytest.fixture
@@ -72,6 +73,24 @@ def to_peer():
         return {"routes": [route], **more}
 
     return config
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Name servers and receivers of other vendors in network namespaces (world.py)."""
+    made = World(tmp_path_factory.mktemp("world"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start_mta_in(start_mta, certificate):
+    """An Mta in the world: by MX, with DKIM, STARTTLS offered."""
+    def start(world, listener=None, **changes):
+        config = world.config(tls={"certificate": str(certificate[0]), "key": str(certificate[1])}, **changes)
+        return start_mta(config, host=world.mta, address=MTA4, port=587, listener={"tls": "optional", **(listener or {})})
+
+    return start
 
 
 @pytest.fixture(autouse=True)

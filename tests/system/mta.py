@@ -60,6 +60,7 @@ class Mta:
     """One mtad. `config` is laid over what every test wants; start() waits until it listens.
 
     build    address | thread | release: which binaries
+    listener laid over the one listener
     host     a net.Host to run on
     wrapper  a command line in front of the program (strace, faketime)
     """
@@ -67,7 +68,7 @@ class Mta:
     _count = itertools.count(1)
 
     def __init__(self, folder, config=None, build=None, host=None, wrapper=(), env=None,
-                 address="127.0.0.1", port=None):
+                 address="127.0.0.1", port=None, listener=None):
         self.folder = pathlib.Path(folder) / f"mta{next(self._count)}"
         self.folder.mkdir(parents=True)
         self.build = build or os.environ.get("MTA_TEST_BUILD") or "address"
@@ -91,6 +92,7 @@ class Mta:
             "retry": {"intervals": ["1s"]},
             "log": {"format": "json", "level": "info", "to": "stderr"},
         }, config or {})
+        self.config["listeners"][0].update(listener or {})
         self.write_config()
 
     # ---- the process

@@ -133,12 +133,12 @@ def make_certificate(folder, name, days=30):
 
 
 class Postfix:
-    """Receives on port 25 with STARTTLS for `domain` and puts the mail of `users` into mailboxes.
+    """Receives on port 25 with STARTTLS for `domain` (and `also`) and puts the mail of `users` into mailboxes.
 
     Strict about bare newlines, so that it also judges our wire format. Anybody else is an unknown user.
     """
 
-    def __init__(self, host, addresses, hostname, domain, users, folder, extra=""):
+    def __init__(self, host, addresses, hostname, domain, users, folder, also=()):
         self.folder = folder = pathlib.Path(folder)
         self.host = host
         self._make_accounts()
@@ -146,7 +146,8 @@ class Postfix:
         cert, key = make_certificate(folder / "tls", hostname)
         (folder / "etc/master.cf").write_text(MASTER_CF)
         (folder / "etc/dynamicmaps.cf").write_text("")
-        (folder / "etc/boxes").write_text("".join(f"{u}@{domain} {u}/\n" for u in users))
+        domains = [domain, *also]
+        (folder / "etc/boxes").write_text("".join(f"{u}@{d} {u}/\n" for u in users for d in domains))
         (folder / "etc/main.cf").write_text(f"""\
 compatibility_level = 3.6
 queue_directory = {folder}/spool
@@ -166,7 +167,7 @@ inet_interfaces = {", ".join(addresses)}
 inet_protocols = all
 alias_maps =
 alias_database =
-virtual_mailbox_domains = {domain}
+virtual_mailbox_domains = {", ".join(domains)}
 virtual_mailbox_maps = texthash:{folder}/etc/boxes
 virtual_mailbox_base = {folder}/mail
 virtual_uid_maps = static:65534
@@ -184,7 +185,6 @@ smtpd_tls_received_header = yes
 smtpd_tls_loglevel = 1
 maillog_file_prefixes = {folder}
 maillog_file = {folder}/log/mail.log
-{extra}
 """)
         master = f"{ROOT}/usr/lib/postfix/sbin/master"
         self.process = _start(host, [master, "-c", f"{folder}/etc", "-d"], folder / "log/start")
