@@ -20,7 +20,7 @@ bool str_equal(struct str a, struct str b);
 bool str_equal_nocase(struct str a, struct str b); /* ASCII only, whatever the locale */
 bool str_starts_nocase(struct str s, struct str prefix);
 bool str_ends_nocase(struct str s, struct str suffix);
-struct str str_trim(struct str s); /* spaces and tabs, both ends */
+struct str str_trim(struct str s);           /* spaces and tabs, both ends */
 struct str str_skip(struct str s, size_t n); /* n beyond the end gives the empty string */
 
 /* Owned, NUL-terminated copy; out of memory ends the process. */
@@ -32,8 +32,8 @@ void str_lower(char *text, size_t len);
 MUST_USE bool str_parse_u64(struct str s, uint64_t max, uint64_t *value_out);
 
 /* Allocation that ends the process when memory is out: sizes from outside are bounded before. */
-void *mem_alloc(size_t size);              /* zeroed */
-void *mem_grow(void *old, size_t size);    /* realloc */
+void *mem_alloc(size_t size);           /* zeroed */
+void *mem_grow(void *old, size_t size); /* realloc */
 
 /* A bug: prints the place and aborts. For the end of a switch over an enum. */
 #define unreachable_bug() bug_abort(__FILE__, __LINE__)

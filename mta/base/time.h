@@ -10,7 +10,8 @@ int64_t time_wall_ms(void); /* since the epoch */
 #define TIME_TEXT_MAX 40
 /* "2026-11-25T00:52:06.123Z" */
 void time_iso(int64_t unix_ms, char text[TIME_TEXT_MAX]);
-/* "Wed, 25 Nov 2026 00:52:06 +0000" (RFC 5322 section 3.3), local zone offset, independent of the locale */
+/* "Wed, 25 Nov 2026 00:52:06 +0000" (RFC 5322 section 3.3), local zone offset, independent of the
+ * locale */
 void time_rfc5322(int64_t unix_ms, char text[TIME_TEXT_MAX]);
 
 #endif
