@@ -265,7 +265,7 @@ static void on_connect_failed(struct connection *c, const char *text)
 static void on_stream_tls(const struct tls_verdict *verdict, void *ctx)
 {
     struct connection *c = ctx;
-    char words[256];
+    char words[512];
     c->tls_handshaking = false;
     if (site_target(c->site)->tls == CONFIG_TLS_VERIFY &&
         !(verdict->trusted && verdict->name_matches)) {
