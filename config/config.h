@@ -69,11 +69,9 @@ struct config_hop {
 };
 
 struct config_route {
-    /* Patterns, lower case: "name", "*.name"; senders also "local@name". Count 0: matches all. */
+    /* Patterns, lower case: "name", "*.name". Count 0: matches all. */
     const char *const *recipients;
     size_t recipient_count;
-    const char *const *senders;
-    size_t sender_count;
     const struct config_hop *to; /* count 0: by MX; tried in order (failover) */
     size_t to_count;
     enum config_tls tls; /* the route's own, or delivery.tls where it says none */

@@ -104,11 +104,10 @@ static bool parse_name(const struct scalar_context *context, const struct schema
                        const char *text, void *out, struct reason *why)
 {
     char name[VALUE_PATTERN_SIZE];
-    bool good = key->kind == SCHEMA_HOSTNAME ? value_hostname(text, name, why)
-                : key->kind == SCHEMA_DOMAIN ? value_domain(text, name, why)
-                : key->kind == SCHEMA_SELECTOR
-                    ? value_selector(text, name, why)
-                    : value_pattern(text, key->kind == SCHEMA_SENDER, name, why);
+    bool good = key->kind == SCHEMA_HOSTNAME   ? value_hostname(text, name, why)
+                : key->kind == SCHEMA_DOMAIN   ? value_domain(text, name, why)
+                : key->kind == SCHEMA_SELECTOR ? value_selector(text, name, why)
+                                               : value_pattern(text, name, why);
     if (good)
         store_text(context, name, out);
     return good;
@@ -204,7 +203,6 @@ bool scalar_parse(const struct scalar_context *context, const struct schema_key 
     case SCHEMA_DOMAIN:
     case SCHEMA_SELECTOR:
     case SCHEMA_RECIPIENT:
-    case SCHEMA_SENDER:
         return parse_name(context, key, text, value_out, why);
     case SCHEMA_USER:
         if (!value_user(text, why))

@@ -154,11 +154,7 @@ static const struct schema_key match_keys[] = {
      .shape = SCHEMA_LIST,
      .may_be_empty = true,
      ELEMENTS(struct config_route, recipients, recipient_count)},
-    {.name = "senders",
-     .kind = SCHEMA_SENDER,
-     .shape = SCHEMA_LIST,
-     .may_be_empty = true,
-     ELEMENTS(struct config_route, senders, sender_count)},
+    ABSENT("senders", "[]"),
     ABSENT("users", "[]"),
     ABSENT("listeners", "[]"),
 };

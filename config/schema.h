@@ -29,7 +29,6 @@ enum schema_kind {
     SCHEMA_SERVER,    /* struct config_endpoint, port 53 unless given */
     SCHEMA_HOP,       /* struct config_hop */
     SCHEMA_RECIPIENT, /* pattern */
-    SCHEMA_SENDER,    /* pattern */
 };
 
 enum schema_shape { SCHEMA_ONE, SCHEMA_LIST, SCHEMA_ONE_OR_LIST };

@@ -208,35 +208,14 @@ bool value_hostname(const char *text, char out[VALUE_DOMAIN_SIZE], struct reason
     return true;
 }
 
-/* A local part that needs no quotes (RFC 5321 section 4.1.2, Dot-string). */
-static bool is_local_part(const char *text, size_t len)
+bool value_pattern(const char *text, char out[VALUE_PATTERN_SIZE], struct reason *why)
 {
-    if (len == 0 || len > 64 || text[0] == '.' || text[len - 1] == '.')
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        bool dot = text[i] == '.' && text[i - 1] != '.';
-        if (!is_alnum(text[i]) && !dot && strchr("!#$%&'*+-/=?^_`{|}~", text[i]) == NULL)
-            return false;
-    }
-    return true;
-}
-
-bool value_pattern(const char *text, bool senders, char out[VALUE_PATTERN_SIZE], struct reason *why)
-{
-    const char *domain = text;
-    const char *at = strrchr(text, '@');
     if (strcmp(text, "*") == 0)
         return reason_set(why, "expected a pattern such as *.example.com (to match all, leave the "
                                "key out)");
-    if (senders && at != NULL && is_local_part(text, (size_t)(at - text)))
-        domain = at + 1;
-    else if (strncmp(text, "*.", 2) == 0)
-        domain = text + 2;
-    const char *fault = domain_fault(domain, false);
+    const char *fault = domain_fault(strncmp(text, "*.", 2) == 0 ? text + 2 : text, false);
     if (fault != NULL)
-        return refuse_name(senders ? "a pattern: example.com, *.example.com or user@example.com"
-                                   : "a pattern: example.com or *.example.com",
-                           fault, why);
+        return refuse_name("a pattern: example.com or *.example.com", fault, why);
     copy_lower(text, out);
     return true;
 }

@@ -28,10 +28,9 @@ bool value_selector(const char *text, char out[VALUE_DOMAIN_SIZE], struct reason
 /* A domain with a dot that means something outside this machine. */
 bool value_hostname(const char *text, char out[VALUE_DOMAIN_SIZE], struct reason *why);
 
-/* "name" or "*.name"; with `senders` also "local@name". Lower-cased. */
-#define VALUE_PATTERN_SIZE (64 + 1 + VALUE_DOMAIN_SIZE)
-bool value_pattern(const char *text, bool senders, char out[VALUE_PATTERN_SIZE],
-                   struct reason *why);
+/* "name" or "*.name". Lower-cased. */
+#define VALUE_PATTERN_SIZE (2 + VALUE_DOMAIN_SIZE)
+bool value_pattern(const char *text, char out[VALUE_PATTERN_SIZE], struct reason *why);
 
 /* An account: letters, digits, "_", "-", "."; at most 64. */
 bool value_user(const char *text, struct reason *why);

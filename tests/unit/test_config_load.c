@@ -185,7 +185,7 @@ static const char full[] =
     "    tls: verify\n"
     "    auth: off\n"
     "    action: deliver\n"
-    "  - match: {senders: [a.example, \"*.a.example\", Root+x@a.example]}\n"
+    "  - match: {recipients: [a.Example]}\n"
     "    to: relay:2525\n"
     "  - {}\n"
     "delivery:\n"
@@ -248,7 +248,6 @@ static void check_full_routes(const struct config *config)
     assert_int_equal(route->recipient_count, 2);
     assert_string_equal(route->recipients[0], "internal.example");
     assert_string_equal(route->recipients[1], "*.internal.example");
-    assert_int_equal(route->sender_count, 0);
     assert_int_equal(route->to_count, 3);
     assert_string_equal(route->to[0].host, "relay1.example");
     assert_string_equal(route->to[0].text, "Relay1.example:25");
@@ -260,9 +259,8 @@ static void check_full_routes(const struct config *config)
     assert_int_equal(route->tls, CONFIG_TLS_VERIFY);
 
     route = &config->routes[1];
-    assert_int_equal(route->recipient_count, 0);
-    assert_int_equal(route->sender_count, 3);
-    assert_string_equal(route->senders[2], "root+x@a.example");
+    assert_int_equal(route->recipient_count, 1);
+    assert_string_equal(route->recipients[0], "a.example");
     assert_int_equal(route->to_count, 1);
     assert_string_equal(route->to[0].host, "relay");
     assert_int_equal(route->tls, CONFIG_TLS_ENCRYPT); /* as delivery.tls */

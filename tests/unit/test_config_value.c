@@ -187,37 +187,32 @@ static void test_patterns(void **state)
     (void)state;
     static const struct {
         const char *text;
-        const char *recipient, *sender; /* NULL: refused */
+        const char *expected; /* NULL: refused */
     } cases[] = {
-        {"A.example", "a.example", "a.example"},
-        {"*.A.example", "*.a.example", "*.a.example"},
-        {"localhost", "localhost", "localhost"},
-        {"Joe.Doe+x@A.example", NULL, "joe.doe+x@a.example"},
-        {"*", NULL, NULL},
-        {"*.", NULL, NULL},
-        {"**.a.example", NULL, NULL},
-        {"a.*.example", NULL, NULL},
-        {"@a.example", NULL, NULL},
-        {"a@", NULL, NULL},
-        {"a@*.example", NULL, NULL},
-        {".a@b.example", NULL, NULL},
-        {"a.@b.example", NULL, NULL},
-        {"a..b@b.example", NULL, NULL},
-        {"a b@b.example", NULL, NULL},
-        {"a@b@c.example", NULL, NULL},
-        {"", NULL, NULL},
-        {LABEL63 "l@a.example", NULL, LABEL63 "l@a.example"},
-        {LABEL63 "lm@a.example", NULL, NULL},
+        {"A.example", "a.example"},
+        {"*.A.example", "*.a.example"},
+        {"localhost", "localhost"},
+        {"*." LABEL63 "." LABEL63 "." LABEL63
+         ".abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghi",
+         "*." LABEL63 "." LABEL63 "." LABEL63
+         ".abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghi"},
+        {"Joe.Doe+x@A.example", NULL},
+        {"*", NULL},
+        {"*.", NULL},
+        {"**.a.example", NULL},
+        {"a.*.example", NULL},
+        {"@a.example", NULL},
+        {"a@", NULL},
+        {"a@*.example", NULL},
+        {"a b", NULL},
+        {"", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        for (int senders = 0; senders < 2; senders++) {
-            const char *expected = senders ? cases[i].sender : cases[i].recipient;
-            char out[VALUE_PATTERN_SIZE] = "";
-            struct reason why = {""};
-            bool good = value_pattern(cases[i].text, senders, out, &why);
-            if (good != (expected != NULL) || (good && strcmp(out, expected) != 0))
-                fail_msg("%s gave %s", cases[i].text, out);
-        }
+        char out[VALUE_PATTERN_SIZE] = "";
+        struct reason why = {""};
+        bool good = value_pattern(cases[i].text, out, &why);
+        if (good != (cases[i].expected != NULL) || (good && strcmp(out, cases[i].expected) != 0))
+            fail_msg("%s gave %s", cases[i].text, out);
     }
 }
 
