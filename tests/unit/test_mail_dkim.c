@@ -472,10 +472,14 @@ static void test_folding_everywhere(void **state)
         name[len] = '\0';
         buf_init(&out, 100000);
         buf_init(&hashed, 100000);
-        sign(buf_str(&section), name, len < 64 ? name : "s1", 128 + (long)len * 3, &out, &hashed);
+        sign(buf_str(&section), name, len < 64 ? name : "s1", 128 + (long)len * 2, &out, &hashed);
         check_folding(buf_str(&out), len + 4 > 78 ? len + 4 : 78);
         find_tag(buf_str(&out), "d", value, sizeof value);
         assert_string_equal(value, name);
+        find_tag(buf_str(&out), "b", value, sizeof value);
+        size_t signature_len = 128 + len * 2;
+        assert_int_equal(strlen(value), (signature_len + 2) / 3 * 4);
+        assert_int_equal(strcspn(value, "="), (signature_len * 8 + 5) / 6);
         name[len] = 'x';
         assert_true(buf_add_text(&section, len % 2 == 0 ? "To: a@b\r\n" : "References: <a@b>\r\n"));
         buf_deinit(&out);
