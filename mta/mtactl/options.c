@@ -20,27 +20,32 @@ enum { /* bits of ctl_command.takes */
 };
 
 static const struct ctl_command commands[] = {
-    {CTL_STATUS, "status", TAKES_SOCKET, 0, "",
-     "What the daemon holds and does: the queue by state, connections, totals since its start.\n"},
-    {CTL_LIST, "list", TAKES_SOCKET | TAKES_SELECTORS | TAKES_LIMIT, SIZE_MAX,
-     "[ID...] [selectors] [--limit N]",
-     "One line a unit: the recipients of a message that travel together to one domain.\n"},
-    {CTL_SHOW, "show", TAKES_SOCKET, 1, "ID",
-     "Envelope, recipients, every attempt with the other side's answer, and what comes next.\n"},
-    {CTL_CAT, "cat", TAKES_SOCKET, 1, "ID",
+    {"status", "",
+     "What the daemon holds and does: the queue by state, connections, totals since its start.\n",
+     0, CTL_STATUS, TAKES_SOCKET},
+    {"list", "[ID...] [selectors] [--limit N]",
+     "One line a unit: the recipients of a message that travel together to one domain.\n", SIZE_MAX,
+     CTL_LIST, TAKES_SOCKET | TAKES_SELECTORS | TAKES_LIMIT},
+    {"show", "ID",
+     "Envelope, recipients, every attempt with the other side's answer, and what comes next.\n", 1,
+     CTL_SHOW, TAKES_SOCKET},
+    {"cat", "ID",
      "The message itself, byte for byte. With --json one object; bytes that are not UTF-8\n"
-     "become \\u00XX.\n"},
-    {CTL_RETRY, "retry", TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN, SIZE_MAX,
-     "ID...|selectors [--dry-run]", "Try deferred mail now instead of at its next time.\n"},
-    {CTL_DELETE, "delete", TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN, SIZE_MAX,
-     "ID...|selectors [--dry-run]",
+     "become \\u00XX.\n",
+     1, CTL_CAT, TAKES_SOCKET},
+    {"retry", "ID...|selectors [--dry-run]", "Try deferred mail now instead of at its next time.\n",
+     SIZE_MAX, CTL_RETRY, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
+    {"delete", "ID...|selectors [--dry-run]",
      "Remove messages; nobody is told. A message that also has recipients which the selectors\n"
-     "do not mean is kept.\n"},
-    {CTL_CHECK, "check", 0, 0, "",
+     "do not mean is kept.\n",
+     SIZE_MAX, CTL_DELETE, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
+    {"check", "",
      "Read the configuration (not the running daemon) and say what is wrong in it. Keys and\n"
-     "certificates that it names are read by `mtad --check`.\n"},
-    {CTL_RELOAD, "reload", TAKES_SOCKET, 0, "",
-     "Read configuration and certificates anew. A faulty one changes nothing and says why.\n"},
+     "certificates that it names are read by `mtad --check`.\n",
+     0, CTL_CHECK, TAKES_ALWAYS},
+    {"reload", "",
+     "Read configuration and certificates anew. A faulty one changes nothing and says why.\n", 0,
+     CTL_RELOAD, TAKES_SOCKET},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -209,7 +214,9 @@ static int take_option(struct parser *parser, const char *word)
             return FAIL(parser, "%s: needs a value", row->name);
         value = parser->argv[parser->next++];
     }
-    if (value != NULL && !ctl_utf8_valid(str_from(value)))
+    if (value == NULL)
+        value = "";
+    if (!ctl_utf8_valid(str_from(value)))
         return FAIL(parser, "%s: the value is not UTF-8", row->name);
     return read_option(parser, name, value);
 }
@@ -286,8 +293,6 @@ static int check_together(struct parser *parser)
         if ((parser->given & 1U << i) != 0 && (command->takes & needs) != needs)
             return FAIL(parser, "%s does not go with %s", option_rows[i].name, command->name);
     }
-    if (options->config != NULL && options->socket != NULL)
-        return FAIL(parser, "--config and --socket exclude each other: both say where mtad is");
     if (command->ids_max == 1 && options->id_count == 0)
         return FAIL(parser, "%s: which message? give its id, as `mtactl list` shows",
                     command->name);

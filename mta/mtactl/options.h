@@ -25,12 +25,12 @@ enum ctl_verb {
 };
 
 struct ctl_command {
-    enum ctl_verb verb;
     const char *name;
-    unsigned takes;   /* bits of options.c: which options go with it */
-    size_t ids_max;   /* 0: none */
     const char *args; /* for the usage line */
     const char *help;
+    size_t ids_max; /* 0: none */
+    enum ctl_verb verb;
+    unsigned takes; /* bits of options.c: which options go with it */
 };
 
 struct ctl_options {

@@ -132,7 +132,7 @@ static void end_cat(struct run *run, const char *error)
     if (!run->cat_open)
         return;
     run->cat_open = false;
-    buf_init(&text, ERROR_MAX * CTL_JSON_TEXT_MAX(1));
+    buf_init(&text, 2 * CTL_JSON_TEXT_MAX((size_t)ERROR_MAX));
     ctl_json_text_end(&run->cat_text, &text);
     buf_add_text(&text, "\"");
     if (error != NULL) {
