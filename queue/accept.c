@@ -5,9 +5,9 @@
 
 #include "queue/batch.h"
 
-#define SMALL_BODY  (32 * 1024)
+#define SMALL_BODY  ((size_t)32 << 10)
 #define SMALL_CHUNK 4080 /* with LMDB's page header exactly one page */
-#define LARGE_CHUNK (4 * 4096 - 16)
+#define LARGE_CHUNK ((size_t)4 * 4096 - 16)
 
 size_t queue_chunk_bytes(uint64_t body_bytes)
 {

@@ -35,11 +35,13 @@ bool queue_due_key_read(const MDB_val *key, char domain[QUEUE_DOMAIN_MAX + 1], i
     return true;
 }
 
-static size_t next_key(uint8_t key[8 + QUEUE_DOMAIN_MAX], const char *domain, int64_t due_unix_ms)
+#define NEXT_KEY (8 + QUEUE_DOMAIN_MAX + 1) /* with the NUL that is not part of it */
+
+static size_t next_key(uint8_t key[NEXT_KEY], const char *domain, int64_t due_unix_ms)
 {
     size_t len = strlen(domain);
     queue_be64_put(key, (uint64_t)due_unix_ms);
-    memcpy(key + 8, domain, len);
+    memcpy(key + 8, domain, len + 1);
     return 8 + len;
 }
 
@@ -78,7 +80,7 @@ static int earliest(struct queue_batch *batch, const char *domain, int64_t *due_
 
 static int move_next(struct queue_batch *batch, const char *domain, int64_t from, int64_t to)
 {
-    uint8_t bytes[8 + QUEUE_DOMAIN_MAX];
+    uint8_t bytes[NEXT_KEY];
     MDB_dbi dbi = queue_batch_db(batch, QUEUE_DB_NEXT);
     int rc = 0;
     if (from == to)

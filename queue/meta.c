@@ -12,8 +12,9 @@ static const char state_key[] = "state";
 
 static int refuse(char *error, size_t size, const char *found, size_t len)
 {
+    size_t most = len < 20 ? len : 20;
     int shown = 0;
-    while ((size_t)shown < len && shown < 20 && found[shown] > ' ' && found[shown] <= '~')
+    while ((size_t)shown < most && found[shown] > ' ' && found[shown] <= '~')
         shown++;
     (void)snprintf(
         error, size,

@@ -7,7 +7,7 @@
 
 #include "queue/batch.h"
 
-#define BOUNCE_MAX (2 * 1024 * 1024)
+#define BOUNCE_MAX ((size_t)2 << 20)
 #define LAST_KEPT  20 /* attempts of a recipient that are kept, besides the first */
 #define NO_ATTEMPT SIZE_MAX
 

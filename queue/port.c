@@ -114,8 +114,10 @@ static struct queue_completion *take_all(struct queue_port *port)
     return list;
 }
 
-/* Runs in the owner's thread, which alone sets closed: it may be read without the lock. */
-static void run_list(struct queue_port *port, struct queue_completion *list)
+/* Runs in the owner's thread, which alone sets closed: it may be read without the lock. A callback
+ * may free the port: its memory stays until the references of this list are dropped. @return how
+ * many these are */
+static size_t run_list(struct queue_port *port, struct queue_completion *list)
 {
     size_t count = 0;
     while (list != NULL) {
@@ -128,13 +130,14 @@ static void run_list(struct queue_port *port, struct queue_completion *list)
         free(completion);
         count++;
     }
-    if (count > 0)
-        drop_refs(port, count);
+    return count;
 }
 
 void queue_port_run(struct queue_port *port)
 {
-    run_list(port, take_all(port));
+    size_t count = run_list(port, take_all(port));
+    if (count > 0)
+        drop_refs(port, count);
 }
 
 void queue_port_free(struct queue_port **portp)
@@ -146,6 +149,6 @@ void queue_port_free(struct queue_port **portp)
     (void)pthread_mutex_lock(&port->lock);
     port->closed = true;
     (void)pthread_mutex_unlock(&port->lock);
-    run_list(port, take_all(port)); /* only frees: the port is closed */
-    drop_refs(port, 1);
+    size_t count = run_list(port, take_all(port)); /* only frees: the port is closed */
+    drop_refs(port, count + 1);
 }

@@ -4,12 +4,13 @@
  * in `pending` (under the queue's lock) until the writer takes them over into `writing`; what a
  * transaction took is in `written` until that transaction is over. A message whose last byte is not
  * in the transaction gets a row in `incoming`; the accepting commit removes it. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "queue/batch.h"
 
-#define LAZY_BYTES_MAX (1024 * 1024) /* so many bytes of lone pieces need no more company */
+#define LAZY_BYTES_MAX ((size_t)1 << 20) /* so many bytes of lone pieces need no more company */
 
 struct piece {
     struct piece *next;
@@ -182,6 +183,7 @@ static void copy_out(struct queue_put *put, uint8_t *out, size_t len)
 {
     while (len > 0) {
         struct piece *piece = put->writing.head;
+        assert(piece != NULL); /* len was taken from what is there */
         size_t part = piece->len - put->head_pos;
         if (part > len)
             part = len;

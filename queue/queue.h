@@ -19,7 +19,7 @@
 #define QUEUE_DOMAIN_MAX 255      /* octets of a next-hop domain, without NUL */
 #define QUEUE_ADDRESS_MAX 1024    /* octets of a sender or recipient */
 #define QUEUE_RECIPIENTS_MAX 50000
-#define QUEUE_PIECE_MAX (256 * 1024)
+#define QUEUE_PIECE_MAX ((size_t)256 * 1024)
 #define QUEUE_TEXT_MAX 1024       /* octets of an attempt's text; longer is cut */
 #define QUEUE_ID_TEXT 14          /* 13 characters of Crockford base32 and a NUL */
 #define QUEUE_NEVER INT64_MAX

@@ -4,7 +4,7 @@
 
 #include "queue/batch.h"
 
-#define BODY_STEP (256 * 1024) /* copied in one step */
+#define BODY_STEP ((size_t)256 << 10) /* copied in one step */
 
 /* ---- messages ---- */
 

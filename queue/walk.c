@@ -7,10 +7,10 @@
 
 #include "queue/batch.h"
 
-#define STEP       256          /* rows looked at in one step */
-#define STEP_BYTES (256 * 1024) /* and bytes taken */
-#define KEY_MAX    512          /* LMDB's is 511 */
-#define IDS_MAX    16384        /* ids given at once */
+#define STEP       256                 /* rows looked at in one step */
+#define STEP_BYTES ((size_t)256 << 10) /* and bytes taken */
+#define KEY_MAX    512                 /* LMDB's is 511 */
+#define IDS_MAX    16384               /* ids given at once */
 
 /* ---- walking a database in steps ---- */
 

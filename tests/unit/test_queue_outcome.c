@@ -373,13 +373,13 @@ static void a_bounce_that_does_not_fit_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     uint64_t id = 0;
-    static char body[600000];
+    static char body[3000000];
     struct fixture_envelope e;
     char space[512];
     fixture_close(f);
     fixture_open_max(f, 800000);
     fixture_envelope(&e, "sender@s.example", space);
-    struct queue_bounce bounce = {&e.envelope, body, sizeof body};
+    struct queue_bounce bounce = {&e.envelope, body, 600000};
     struct queue_rcpt_outcome rcpt = {0, QUEUE_RCPT_FAILED, NULL};
     struct queue_outcome outcome = {.recipients = &rcpt,
                                     .recipient_count = 1,
@@ -401,7 +401,7 @@ static void a_bounce_that_does_not_fit_changes_nothing(void **state)
     assert_int_equal(fixture_result(f, &answer), 0);
     check_counts(f, 1, 1, 0);
     check_next(f, "");
-    bounce.len = 2000000;
+    bounce.len = 3000000;
     answer = (struct answer){ANSWER_NONE, 0};
     queue_record(f->queue, f->port, &outcome, fixture_on_done, &answer);
     assert_int_equal(fixture_result(f, &answer), QUEUE_ERR_LIMIT);

@@ -1,0 +1,247 @@
+/* Rows: what is written reads back the same; anything else is refused with a reason, never with a
+ * crash. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/record.h"
+
+#define ID UINT64_C(0x0102030405060708)
+
+static const struct queue_unit_row sample_units[] = {
+    {.due_unix_ms = 0, .attempts = 0, .open = 1, .domain = "x.example"},
+    {.due_unix_ms = 1700000000000, .attempts = 3, .open = 1, .held = true, .domain = "y.example"},
+};
+static const struct queue_rcpt_row sample_rcpts[] = {
+    {.unit = 0, .state = QUEUE_RCPT_WAITING, .attempts = 0, .address = "a@x.example"},
+    {.unit = 1, .state = QUEUE_RCPT_BOUNCE_PENDING, .attempts = 3, .address = "b@y.example"},
+    {.unit = 1, .state = QUEUE_RCPT_DELIVERED, .attempts = 1, .address = "c@y.example"},
+};
+
+static struct queue_head sample_head(void)
+{
+    return (struct queue_head){.accepted_unix_ms = 1700000000123,
+                               .flags = 3,
+                               .header_bytes = 100,
+                               .body_bytes = 4096,
+                               .body_hash = {9, 8, 7},
+                               .recipient_count = 3,
+                               .unit_count = 2,
+                               .open = 2,
+                               .fresh = 1,
+                               .sender = "s@example.org",
+                               .sign_domain = "example.org",
+                               .prefix = "DKIM-Signature: x\r\n"};
+}
+
+static struct queue_bytes sample(void)
+{
+    struct queue_bytes out = {0};
+    struct queue_head head = sample_head();
+    queue_head_write(&out, ID, &head, sample_units, sample_rcpts);
+    return out;
+}
+
+/* Reads from memory that ends where the row ends, so that a sanitizer sees a step beyond. */
+static const char *read_exact(struct queue_head *head, uint64_t id, const uint8_t *bytes,
+                              size_t len)
+{
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    uint8_t *copy = malloc(len > 0 ? len : 1);
+    assert_non_null(copy);
+    memcpy(copy, bytes, len);
+    const char *reason = queue_head_read(head, id, copy, len, units, rcpts);
+    free(copy);
+    return reason;
+}
+
+static void a_head_reads_back(void **state)
+{
+    (void)state;
+    struct queue_bytes row = sample();
+    struct queue_head want = sample_head();
+    struct queue_head head;
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    uint64_t body = 0;
+    assert_null(queue_head_read(&head, ID, row.p, row.len, units, rcpts));
+    assert_int_equal(head.accepted_unix_ms, want.accepted_unix_ms);
+    assert_int_equal(head.flags, want.flags);
+    assert_int_equal(head.header_bytes, want.header_bytes);
+    assert_int_equal(head.body_bytes, want.body_bytes);
+    assert_memory_equal(head.body_hash, want.body_hash, 32);
+    assert_int_equal(head.open, 2);
+    assert_int_equal(head.fresh, 1);
+    assert_string_equal(head.sender, want.sender);
+    assert_string_equal(head.sign_domain, want.sign_domain);
+    assert_string_equal(head.prefix, want.prefix);
+    assert_int_equal(units[1].due_unix_ms, 1700000000000);
+    assert_int_equal(units[1].attempts, 3);
+    assert_true(units[1].held);
+    assert_false(units[0].held);
+    assert_string_equal(units[1].domain, "y.example");
+    assert_int_equal(rcpts[1].state, QUEUE_RCPT_BOUNCE_PENDING);
+    assert_int_equal(rcpts[2].unit, 1);
+    assert_string_equal(rcpts[2].address, "c@y.example");
+    assert_true(queue_head_peek_body(row.p, row.len, &body));
+    assert_int_equal(body, 4096);
+    queue_bytes_deinit(&row);
+}
+
+static void every_cut_and_every_flipped_bit_is_refused(void **state)
+{
+    (void)state;
+    struct queue_bytes row = sample();
+    struct queue_head head;
+    for (size_t len = 0; len < row.len; len++)
+        assert_non_null(read_exact(&head, ID, row.p, len));
+    for (size_t bit = 0; bit < row.len * 8; bit++) {
+        row.p[bit / 8] = (uint8_t)(row.p[bit / 8] ^ 1u << bit % 8);
+        assert_non_null(read_exact(&head, ID, row.p, row.len));
+        row.p[bit / 8] = (uint8_t)(row.p[bit / 8] ^ 1u << bit % 8);
+    }
+    assert_null(read_exact(&head, ID, row.p, row.len));
+    assert_non_null(read_exact(&head, ID + 1, row.p, row.len)); /* another message's record */
+    queue_bytes_8(&row, 0);
+    assert_non_null(read_exact(&head, ID, row.p, row.len));
+    queue_bytes_deinit(&row);
+}
+
+/* Faults under a right checksum: each changes one thing of the sample. */
+static void impossible_content_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        size_t at; /* in the row */
+        uint8_t byte;
+    } cases[] = {
+        {"accepted before 1970", 8 + 7, 0x80},
+        {"header longer than body", 8 + 8 + 4 + 1, 0xff},
+        {"no recipients", 8 + 60, 0},
+        {"too many recipients", 8 + 60 + 3, 1},
+        {"no units", 8 + 64, 0},
+        {"more units than recipients", 8 + 64, 4},
+        {"more open than recipients", 8 + 68, 4},
+        {"open does not agree", 8 + 68, 1},
+        {"fresh does not agree", 8 + 72, 0},
+        {"a huge sender length", 8 + 76 + 1, 0xff},
+        {"a sender length beyond its NUL", 8 + 76, 14},
+        {"a sender with a NUL inside", 8 + 78, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct queue_bytes row = sample();
+        struct queue_head head;
+        struct queue_row_key key = queue_row_key(ID, QUEUE_ROW_HEAD, 0);
+        row.p[cases[i].at] = cases[i].byte;
+        queue_row_seal(&row, 0, key.bytes, key.len);
+        if (read_exact(&head, ID, row.p, row.len) == NULL)
+            fail_msg("accepted: %s", cases[i].what);
+        queue_bytes_deinit(&row);
+    }
+}
+
+static void reasons_name_the_fault(void **state)
+{
+    (void)state;
+    struct queue_bytes row = sample();
+    struct queue_head head;
+    assert_string_equal(read_exact(&head, ID, row.p, 0), "the record is empty");
+    row.p[0] = 2;
+    assert_string_equal(read_exact(&head, ID, row.p, row.len),
+                        "the record has a version that this program does not know");
+    row.p[0] = 1;
+    row.p[row.len - 1] = 1;
+    assert_string_equal(read_exact(&head, ID, row.p, row.len),
+                        "the checksum of the record is wrong");
+    queue_bytes_deinit(&row);
+}
+
+static void further_rows_read_back(void **state)
+{
+    (void)state;
+    struct queue_bytes out = {0};
+    struct queue_head head = sample_head();
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    head.recipient_count = QUEUE_ROW_ITEMS + 3; /* the second row holds three */
+    head.unit_count = QUEUE_ROW_ITEMS + 2;
+    head.open = 3;
+    queue_rcpts_write(&out, ID, 1, sample_rcpts, 3);
+    assert_null(queue_rcpts_read(&head, ID, 1, out.p, out.len, rcpts));
+    assert_string_equal(rcpts[2].address, "c@y.example");
+    assert_non_null(queue_rcpts_read(&head, ID, 2, out.p, out.len, rcpts));
+    assert_non_null(queue_rcpts_read(&head, ID, 0, out.p, out.len, rcpts));
+    assert_non_null(queue_units_read(&head, ID, 1, out.p, out.len, units));
+    out.len = 0;
+    queue_units_write(&out, ID, 1, sample_units, 2);
+    assert_null(queue_units_read(&head, ID, 1, out.p, out.len, units));
+    assert_string_equal(units[1].domain, "y.example");
+    for (size_t len = 0; len < out.len; len++)
+        assert_non_null(queue_units_read(&head, ID, 1, out.p, len, units));
+    queue_bytes_deinit(&out);
+    assert_int_equal(queue_row_items(65, 0), 32);
+    assert_int_equal(queue_row_items(65, 2), 1);
+    assert_int_equal(queue_row_items(65, 3), 0);
+    assert_int_equal(queue_row_items(64, 2), 0);
+    assert_int_equal(queue_row_items(64, UINT32_MAX), 0);
+}
+
+static void attempts_read_back_and_are_cut(void **state)
+{
+    (void)state;
+    struct queue_bytes out = {0};
+    char text[QUEUE_TEXT_MAX + 10];
+    memset(text, 't', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    struct queue_attempt attempt = {.time_unix_ms = -5,
+                                    .host = "h",
+                                    .address = "",
+                                    .code = 550,
+                                    .status = "5.1.1",
+                                    .text = text,
+                                    .tls = "TLS1.3"};
+    struct queue_attempt got;
+    queue_attempt_write(&out, &attempt);
+    assert_null(queue_attempt_read(&got, out.p, out.len));
+    assert_int_equal(got.time_unix_ms, -5);
+    assert_int_equal(got.code, 550);
+    assert_string_equal(got.host, "h");
+    assert_string_equal(got.address, "");
+    assert_string_equal(got.status, "5.1.1");
+    assert_string_equal(got.tls, "TLS1.3");
+    assert_int_equal(strlen(got.text), QUEUE_TEXT_MAX);
+    for (size_t len = 0; len < out.len; len++)
+        assert_non_null(queue_attempt_read(&got, out.p, len));
+    queue_bytes_deinit(&out);
+}
+
+static void crc_is_the_known_one(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[32] = {0};
+    assert_int_equal(queue_crc32c(0, "123456789", 9), 0xe3069283u);
+    assert_int_equal(queue_crc32c(0, zeros, 32), 0x8a9136aau); /* RFC 3720 appendix B.4 */
+    assert_int_equal(queue_crc32c(queue_crc32c(0, "1234", 4), "56789", 5), 0xe3069283u);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_head_reads_back),
+        cmocka_unit_test(every_cut_and_every_flipped_bit_is_refused),
+        cmocka_unit_test(impossible_content_is_refused),
+        cmocka_unit_test(reasons_name_the_fault),
+        cmocka_unit_test(further_rows_read_back),
+        cmocka_unit_test(attempts_read_back_and_are_cut),
+        cmocka_unit_test(crc_is_the_known_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
