@@ -92,7 +92,7 @@ static void test_memory_is_bounded(void **state)
     for (unsigned i = 0; i < 10000; i++)
         put_new(cache, i, DNS_TYPE_MX, DNS_HOSTS_MAX, 60, 0);
     assert_in_range(dns_cache_count(cache), 100,
-                    10000 * 256 / (DNS_HOSTS_MAX * sizeof(struct dns_mx_host)));
+                    (size_t)10000 * 256 / (DNS_HOSTS_MAX * sizeof(struct dns_mx_host)));
     assert_true(has(cache, 9999, DNS_TYPE_MX, 0));
     dns_cache_free(&cache);
 }

@@ -3,35 +3,36 @@
 #include "test_dns_support.h"
 
 /* Behaves as the first label of the name says. */
-static bool script(struct test_server *server, const struct question *q, struct message *reply)
+static bool script(struct test_server *s, const struct question *q, struct message *reply)
 {
-    (void)server;
-    if (strcmp(q->first, "servfail") == 0)
-        reply->bytes[3] |= 2;
-    else if (strcmp(q->first, "formerr") == 0)
-        reply->bytes[3] |= 1;
-    else if (strcmp(q->first, "notimp") == 0)
-        reply->bytes[3] |= 4;
-    else if (strcmp(q->first, "refused") == 0)
-        reply->bytes[3] |= 5;
-    else if (strcmp(q->first, "silent") == 0)
+    static const struct {
+        const char *label;
+        uint8_t rcode;
+    } rcodes[] = {{"formerr", 1}, {"servfail", 2}, {"nxdomain", 3}, {"notimp", 4}, {"refused", 5}};
+    (void)s;
+
+    for (size_t i = 0; i < sizeof rcodes / sizeof rcodes[0]; i++) {
+        if (strcmp(q->first, rcodes[i].label) == 0) {
+            reply->bytes[3] |= rcodes[i].rcode;
+            add_soa(reply, "test", 60, 60);
+            return true;
+        }
+    }
+    if (strcmp(q->first, "silent") == 0)
         return false;
-    else if (strcmp(q->first, "nxdomain") == 0)
-        reply->bytes[3] |= 3, add_soa(reply, "test", 60, 60);
-    else if (strcmp(q->first, "nodata") == 0)
+    if (strcmp(q->first, "nodata") == 0) {
         add_soa(reply, "test", 60, 60);
-    else if (strcmp(q->first, "cut") == 0)
-        add_mx(reply, "@", 60, 10, "mx.test"), reply->len -= 3;
-    else if (strcmp(q->first, "tcp-closed") == 0 && !q->tcp)
+        return true;
+    }
+    if (strcmp(q->first, "tcp-closed") == 0) {
         reply->bytes[2] |= 2;
-    else if (strcmp(q->first, "tcp-closed") == 0)
-        return false;
-    else if (strcmp(q->first, "forged-id") == 0 || strcmp(q->first, "forged-question") == 0)
-        return false; /* see forger() */
-    else if (strcmp(q->first, "ad") == 0)
-        reply->bytes[3] |= q->ad ? 0x20 : 0, add_mx(reply, "@", 60, 10, "mx.test");
-    else
-        add_mx(reply, "@", 60, 10, "mx.test");
+        return !q->tcp;
+    }
+    add_mx(reply, "@", 60, 10, "mx.test");
+    if (strcmp(q->first, "ad") == 0 && q->ad)
+        reply->bytes[3] |= FLAG_AD;
+    if (strcmp(q->first, "cut") == 0)
+        reply->len -= 3;
     return true;
 }
 
@@ -214,7 +215,9 @@ static void test_broken_tcp_harms_only_its_own_question(void **state)
 
 static bool say_nothing(struct test_server *s, const struct question *q, struct message *reply)
 {
-    (void)s, (void)q, (void)reply;
+    (void)s;
+    (void)q;
+    (void)reply;
     return false;
 }
 
@@ -264,7 +267,8 @@ static void test_a_refusing_server_is_passed_over(void **state)
 
 static bool fail_always(struct test_server *s, const struct question *q, struct message *reply)
 {
-    (void)s, (void)q;
+    (void)s;
+    (void)q;
     reply->bytes[3] |= 2;
     return true;
 }
@@ -319,7 +323,8 @@ static void test_forged_answers_are_ignored(void **state)
 
 static bool answer_late(struct test_server *s, const struct question *q, struct message *reply)
 {
-    (void)s, (void)q;
+    (void)s;
+    (void)q;
     usleep(600000);
     add_mx(reply, "@", 60, 10, "mx.test");
     return true;

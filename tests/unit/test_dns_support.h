@@ -166,12 +166,12 @@ typedef bool (*script_fn)(struct test_server *server, const struct question *que
                           struct message *reply);
 
 struct test_server {
-    script_fn script;
+    _Atomic(script_fn) script;
     int udp, tcp, stop[2];
     uint16_t port;
     pthread_t thread;
     atomic_int udp_questions, tcp_questions;
-    int reply_copies;        /* each UDP reply is sent that often */
+    atomic_int reply_copies; /* each UDP reply is sent that often */
     struct sockaddr_in peer; /* of the UDP question under way */
 };
 
@@ -222,7 +222,8 @@ static inline void serve_udp(struct test_server *server)
         return;
     atomic_fetch_add(&server->udp_questions, 1);
     start_message(&reply, question.id, REPLY, question.name, question.type);
-    if (server->script(server, &question, &reply)) {
+    script_fn script = atomic_load(&server->script);
+    if (script(server, &question, &reply)) {
         for (int i = 0; i < server->reply_copies; i++)
             send_udp(server, &reply);
     }
@@ -256,7 +257,8 @@ static inline void serve_tcp(struct test_server *server)
             read_test_question(bytes, len, true, &question)) {
             atomic_fetch_add(&server->tcp_questions, 1);
             start_message(&reply, question.id, REPLY, question.name, question.type);
-            if (server->script(server, &question, &reply)) {
+            script_fn script = atomic_load(&server->script);
+            if (script(server, &question, &reply)) {
                 uint8_t size[2] = {(uint8_t)(reply.len >> 8), (uint8_t)reply.len};
                 if (write(fd, size, 2) == 2)
                     (void)!write(fd, reply.bytes, reply.len);

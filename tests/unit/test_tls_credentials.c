@@ -93,12 +93,12 @@ static void test_server_credentials(void **state)
         const char *named; /* the file that the error names */
         const char *reason;
     } cases[] = {
-        {"rsa.crt", "rsa.key", 0, NULL, NULL},
-        {"rsa.crt", "rsa1.key", 0, NULL, NULL},
-        {"ec.crt", "ec.key", 0, NULL, NULL},
-        {"ec.crt", "sec1.key", 0, NULL, NULL},
-        {"ed.crt", "ed.key", 0, NULL, NULL},
-        {"chain.crt", "rsa.key", 0, NULL, NULL},
+        {"rsa.crt", "rsa.key", 0, "", ""},
+        {"rsa.crt", "rsa1.key", 0, "", ""},
+        {"ec.crt", "ec.key", 0, "", ""},
+        {"ec.crt", "sec1.key", 0, "", ""},
+        {"ed.crt", "ed.key", 0, "", ""},
+        {"chain.crt", "rsa.key", 0, "", ""},
         {"reversed.crt", "rsa.key", TLS_ERR_PAIR, "rsa.key",
          "not the key of the first certificate"},
         {"rsa.crt", "ec.key", TLS_ERR_PAIR, "ec.key", "not the key"},
@@ -146,9 +146,9 @@ static void test_client_credentials(void **state)
         int code;
         const char *reason;
     } cases[] = {
-        {NULL, 0, NULL},
-        {"ca.crt", 0, NULL},
-        {"many.crt", 0, NULL},
+        {NULL, 0, ""},
+        {"ca.crt", 0, ""},
+        {"many.crt", 0, ""},
         {"missing", TLS_ERR_FILE, "No such file"},
         {"empty", TLS_ERR_FORMAT, "empty"},
         {"rsa.key", TLS_ERR_FORMAT, "no certificate in PEM form"},

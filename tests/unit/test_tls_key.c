@@ -163,7 +163,7 @@ static void check_signature(struct tls_key *key, const uint8_t digest[32])
     assert_int_equal(len, 256);
     assert_in_range(der_len, 290, 300);
     assert_int_equal(gnutls_pubkey_init(&public_key), 0);
-    gnutls_datum_t data = {.data = der, .size = (unsigned)der_len};
+    gnutls_datum_t data = {der, (unsigned)der_len};
     assert_int_equal(gnutls_pubkey_import(public_key, &data, GNUTLS_X509_FMT_DER), 0);
     gnutls_datum_t hash = {.data = (unsigned char *)digest, .size = 32};
     gnutls_datum_t sig = {.data = signature, .size = (unsigned)len};

@@ -183,6 +183,7 @@ static void test_warning_alert_is_passed_over(void **state)
  * one is sealed by hand with the session's own keys (RFC 5288). */
 static void send_empty_tls12_record(struct peer *peer)
 {
+    static const unsigned char head[4] = {0x17, 3, 3, 0};
     gnutls_datum_t mac, iv, key;
     unsigned char sequence[8], wire[5 + 8 + 16], nonce[12], header[13];
     size_t tag_len = 16;
@@ -192,8 +193,10 @@ static void send_empty_tls12_record(struct peer *peer)
     memcpy(nonce, iv.data, 4);
     memcpy(nonce + 4, sequence, 8);
     memcpy(header, sequence, 8);
-    memcpy(header + 8, "\x17\x03\x03\x00\x00", 5);
-    memcpy(wire, "\x17\x03\x03\x00\x18", 5);
+    memcpy(header + 8, head, 4);
+    header[12] = 0;
+    memcpy(wire, head, 4);
+    wire[4] = 8 + 16;
     memcpy(wire + 5, sequence, 8);
     assert_int_equal(gnutls_aead_cipher_init(&cipher, GNUTLS_CIPHER_AES_256_GCM, &key), 0);
     assert_int_equal(
@@ -331,7 +334,7 @@ static void sign_params(const uint8_t randoms[64], const struct flight *params,
 
     add_bytes(&signed_bytes, randoms, 64);
     add_bytes(&signed_bytes, params->bytes, params->len);
-    gnutls_datum_t data = {.data = signed_bytes.bytes, .size = (unsigned)signed_bytes.len};
+    gnutls_datum_t data = {signed_bytes.bytes, (unsigned)signed_bytes.len};
     assert_int_equal(gnutls_privkey_init(&key), 0);
     assert_int_equal(gnutls_privkey_import_x509(key, server_key, 0), 0);
     assert_int_equal(gnutls_privkey_sign_data2(key, GNUTLS_SIGN_RSA_SHA256, 0, &data, &signature),
