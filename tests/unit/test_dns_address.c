@@ -117,12 +117,12 @@ static void test_one_family_silent(void **state)
         size_t count;
         uint64_t least_ms, most_ms;
     } cases[] = {
-        {"ys.test", 10000, DNS_ANSWER, 3, 900, 1700},
-        {"sy.test", 10000, DNS_ANSWER, 2, 900, 1700},
-        {"ys.a.test", 300, DNS_ANSWER, 3, 250, 900},
-        {"ns.test", 400, DNS_TIMEOUT, 0, 350, 1000},
-        {"ss.test", 400, DNS_TIMEOUT, 0, 350, 1000},
-        {"fs.test", 400, DNS_SERVER_FAILURE, 0, 350, 1000},
+        {"ys.test", 10000, DNS_ANSWER, 3, 900, 5000},
+        {"sy.test", 10000, DNS_ANSWER, 2, 900, 5000},
+        {"ys.a.test", 300, DNS_ANSWER, 3, 250, 2000},
+        {"ns.test", 400, DNS_TIMEOUT, 0, 350, 3000},
+        {"ss.test", 400, DNS_TIMEOUT, 0, 350, 3000},
+        {"fs.test", 400, DNS_SERVER_FAILURE, 0, 350, 3000},
     };
     (void)state;
 

@@ -72,64 +72,55 @@ static void judge(const struct support_certificate *what, bool self_signed, cons
     tls_session_free(&theirs);
 }
 
+static const struct {
+    struct support_certificate certificate;
+    const char *name;
+    const char *problem; /* part of it; "": none at all */
+    bool self_signed, trusted, name_matches;
+} cases[] = {
+    {{.dns_names = {"mx.example"}}, "mx.example", "", false, true, true},
+    {{.dns_names = {"mx.example"}}, "MX.Example", "", false, true, true},
+    {{.dns_names = {"mx.example"}}, "mx.example.", "", false, true, true},
+    {{.dns_names = {"a.example", "b.example", "mx.example"}}, "mx.example", "", false, true, true},
+    {{.dns_names = {"mx.example"}}, "mx2.example", "not for mx2.example", false, true, false},
+    {{.dns_names = {"mx.example"}}, "example", "not for example", false, true, false},
+    {{.dns_names = {"*.example.com"}}, "mx.example.com", "", false, true, true},
+    {{.dns_names = {"*.example.com"}}, "a.mx.example.com", "not for", false, true, false},
+    {{.dns_names = {"*.example.com"}}, "example.com", "not for", false, true, false},
+    {{.common_name = "mx.example"}, "mx.example", "", false, true, true},
+    {{.common_name = "mx.example", .dns_names = {"x.example"}},
+     "mx.example",
+     "not for",
+     false,
+     true,
+     false},
+    {{.ipv4 = "\xc0\x00\x02\x01"}, "192.0.2.1", "", false, true, true},
+    {{.ipv4 = "\xc0\x00\x02\x01"}, "192.0.2.2", "not for 192.0.2.2", false, true, false},
+    {{.dns_names = {"mx.example"}}, NULL, "", false, true, false},
+    {{.dns_names = {"mx.example"}}, "mx.example", "issuer unknown", true, false, true},
+    {{.dns_names = {"mx.example"}}, "x.example", "issuer unknown, not for x.", true, false, false},
+    {{.dns_names = {"mx.example"}, .from_s = -9 * DAY, .until_s = -DAY},
+     "mx.example",
+     "expired",
+     false,
+     false,
+     true},
+    {{.dns_names = {"mx.example"}, .from_s = DAY, .until_s = 9 * DAY},
+     "mx.example",
+     "not valid yet",
+     false,
+     false,
+     true},
+    {{.dns_names = {"mx.example"}, .purpose = GNUTLS_KP_EMAIL_PROTECTION},
+     "mx.example",
+     "not for a TLS server",
+     false,
+     false,
+     true},
+};
+
 static void test_table(void **state)
 {
-    static const struct {
-        struct support_certificate certificate;
-        const char *name;
-        const char *problem; /* part of it; "": none at all */
-        bool self_signed, trusted, name_matches;
-    } cases[] = {
-        {{.dns_names = {"mx.example"}}, "mx.example", "", false, true, true},
-        {{.dns_names = {"mx.example"}}, "MX.Example", "", false, true, true},
-        {{.dns_names = {"mx.example"}}, "mx.example.", "", false, true, true},
-        {{.dns_names = {"a.example", "b.example", "mx.example"}},
-         "mx.example",
-         "",
-         false,
-         true,
-         true},
-        {{.dns_names = {"mx.example"}}, "mx2.example", "not for mx2.example", false, true, false},
-        {{.dns_names = {"mx.example"}}, "example", "not for example", false, true, false},
-        {{.dns_names = {"*.example.com"}}, "mx.example.com", "", false, true, true},
-        {{.dns_names = {"*.example.com"}}, "a.mx.example.com", "not for", false, true, false},
-        {{.dns_names = {"*.example.com"}}, "example.com", "not for", false, true, false},
-        {{.common_name = "mx.example"}, "mx.example", "", false, true, true},
-        {{.common_name = "mx.example", .dns_names = {"x.example"}},
-         "mx.example",
-         "not for",
-         false,
-         true,
-         false},
-        {{.ipv4 = "\xc0\x00\x02\x01"}, "192.0.2.1", "", false, true, true},
-        {{.ipv4 = "\xc0\x00\x02\x01"}, "192.0.2.2", "not for 192.0.2.2", false, true, false},
-        {{.dns_names = {"mx.example"}}, NULL, "", false, true, false},
-        {{.dns_names = {"mx.example"}}, "mx.example", "issuer unknown", true, false, true},
-        {{.dns_names = {"mx.example"}},
-         "x.example",
-         "issuer unknown, not for x.",
-         true,
-         false,
-         false},
-        {{.dns_names = {"mx.example"}, .from_s = -9 * DAY, .until_s = -DAY},
-         "mx.example",
-         "expired",
-         false,
-         false,
-         true},
-        {{.dns_names = {"mx.example"}, .from_s = DAY, .until_s = 9 * DAY},
-         "mx.example",
-         "not valid yet",
-         false,
-         false,
-         true},
-        {{.dns_names = {"mx.example"}, .purpose = GNUTLS_KP_EMAIL_PROTECTION},
-         "mx.example",
-         "not for a TLS server",
-         false,
-         false,
-         true},
-    };
     (void)state;
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
