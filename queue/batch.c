@@ -106,7 +106,8 @@ void queue_batch_tell(struct queue_batch *batch)
     if (batch->fresh_count > 0)
         options->on_fresh(batch->fresh, batch->fresh_count, options->ctx);
     for (size_t i = 0; i < batch->due_count; i++)
-        options->on_due(names + batch->due[i].domain, batch->due[i].due_unix_ms, options->ctx);
+        options->on_due(names + batch->due[i].domain, batch->due[i].due_unix_ms,
+                        batch->due[i].inserted, options->ctx);
     for (size_t i = 0; i < batch->removed_count; i++)
         options->on_removed(batch->removed[i], options->ctx);
     for (size_t at = 0; at < batch->notices.len;) {
@@ -135,10 +136,12 @@ void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_r
     }
 }
 
-void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms)
+void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms,
+                          bool inserted)
 {
     batch->due = grown(batch->due, batch->due_count, &batch->due_cap, sizeof *batch->due);
-    batch->due[batch->due_count++] = (struct queue_due_note){batch->names.len, due_unix_ms};
+    batch->due[batch->due_count++] =
+        (struct queue_due_note){batch->names.len, due_unix_ms, inserted};
     queue_bytes_add(&batch->names, domain, strlen(domain) + 1);
 }
 

@@ -9,6 +9,7 @@
 struct queue_due_note {
     size_t domain; /* offset in names */
     int64_t due_unix_ms;
+    bool inserted;
 };
 
 struct queue_batch {
@@ -44,7 +45,8 @@ void queue_batch_tell(struct queue_batch *batch);
 
 void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_ref *units,
                             size_t count);
-void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms);
+void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms,
+                          bool inserted);
 void queue_batch_note_removed(struct queue_batch *batch, uint64_t id);
 void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

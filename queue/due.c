@@ -117,9 +117,13 @@ int queue_due_apply(struct queue_batch *batch, const struct queue_due_move *move
         rc = earliest(batch, move->domain, &after);
     if (rc == 0)
         rc = move_next(batch, move->domain, before, after);
-    if (rc == 0 && move->to != 0 && move->to == after)
-        queue_batch_note_due(batch, move->domain, after);
-    return rc;
+    if (rc != 0)
+        return rc;
+    if (move->to != 0 && move->to <= batch->wall_ms)
+        queue_batch_note_due(batch, move->domain, move->to, true);
+    else if (after != 0 && after != before)
+        queue_batch_note_due(batch, move->domain, after, false);
+    return 0;
 }
 
 int queue_fresh_set(struct queue_batch *batch, uint64_t id, uint32_t units)

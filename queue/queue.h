@@ -69,9 +69,10 @@ struct queue_options {
     /* Called on the writer thread after each commit that made units ready for delivery at once: a
      * message was accepted (fresh). Must not block; copies what it keeps. Never NULL. */
     void (*on_fresh)(const struct queue_unit_ref *units, size_t count, void *ctx);
-    /* After a commit that gave a domain an entry in `due` with a time that is now the domain's
-     * earliest (a deferral, a park, an admin's retry). Same rules. */
-    void (*on_due)(const char *domain, int64_t due_unix_ms, void *ctx);
+    /* After a commit that changed a domain's order of work. inserted: an entry came that is due already (a
+     * park, an admin's retry). Otherwise: the domain's earliest entry is now the one at this time, because
+     * it came or because an earlier one went; it may be one that was read before. Same rules. */
+    void (*on_due)(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx);
     /* After a commit in which an admin's step removed or changed a message behind the scheduler's back. */
     void (*on_removed)(uint64_t id, void *ctx);
     /* A line for the log: something an admin should know (swept n interrupted messages, record set aside, I/O error). */

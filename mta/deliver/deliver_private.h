@@ -84,6 +84,10 @@ void resolve_cancel_all(struct worker *worker);
 /* ---- feeder.c: store -> scheduler, on the first loop ---- */
 struct feeder *feeder_new(struct deliver *deliver, struct loop *loop, uint64_t boundary);
 void feeder_start(struct feeder *feeder);
+void feeder_expect(struct feeder *feeder,
+                   int64_t due_unix_ms); /* any thread: be awake at that time */
+void feeder_look_again(
+    struct feeder *feeder); /* any thread: a domain with due work found no room in memory */
 void feeder_wake(struct feeder *feeder); /* any thread: something became due or has room */
 void feeder_stop(struct feeder *feeder); /* on its loop */
 void feeder_free(struct feeder **feederp);

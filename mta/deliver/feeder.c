@@ -29,6 +29,8 @@ struct feeder {
     uint64_t purge_at_ms;
     bool stopped;
     atomic_bool posted;
+    atomic_bool look_again;           /* domains before the position have due work */
+    _Atomic int64_t awake_at_unix_ms; /* when the timer fires, by the wall clock */
 };
 
 static void step(struct feeder *feeder);
@@ -40,6 +42,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void sleep_for(struct feeder *feeder, uint64_t ms)
 {
+    atomic_store(&feeder->awake_at_unix_ms, time_wall_ms() + (int64_t)ms);
     uv_timer_start(&feeder->timer, on_timer, ms, 0);
 }
 
@@ -147,6 +150,7 @@ static bool draw_domain(struct feeder *feeder, int64_t now)
         bool marked = scheduler_mark_backlog(scheduler, domain);
         return marked && rc == 0 && !walk.full;
     }
+    scheduler_drawn(scheduler, domain, now);
     return true;
 }
 
@@ -188,6 +192,10 @@ static void step(struct feeder *feeder)
         feeder->purge_at_ms = now_ms + PURGE_MS;
     }
     bool blocked = false;
+    if (atomic_exchange(&feeder->look_again, false)) {
+        feeder->position_ms = 0;
+        feeder->position[0] = '\0';
+    }
     bool more = draw_fresh(feeder);
     more = find_domains(feeder, now, &blocked) || more;
     more = draw_domain(feeder, now) || more;
@@ -205,6 +213,18 @@ static void wake_on_loop(struct loop *loop, void *arg)
     (void)loop;
     atomic_store(&feeder->posted, false);
     step(feeder);
+}
+
+void feeder_expect(struct feeder *feeder, int64_t due_unix_ms)
+{
+    if (due_unix_ms < atomic_load(&feeder->awake_at_unix_ms))
+        feeder_wake(feeder);
+}
+
+void feeder_look_again(struct feeder *feeder)
+{
+    atomic_store(&feeder->look_again, true);
+    feeder_wake(feeder);
 }
 
 void feeder_wake(struct feeder *feeder)

@@ -452,22 +452,48 @@ struct unit_list scheduler_domain_failed(struct scheduler *s, struct domain *dom
 
 /* ---- backlog ---- */
 
+static bool mark_locked(struct scheduler *s, const char *name, const int64_t *reappeared_unix_ms)
+{
+    bool room = HASH_COUNT(s->domains) < SCHEDULER_DOMAINS_MAX;
+    struct domain *domain = find_domain(s, name, room);
+    if (domain == NULL)
+        return false;
+    bool drawn = reappeared_unix_ms != NULL && *reappeared_unix_ms <= domain->drawn_unix_ms;
+    if (domain->backlog || drawn)
+        return true;
+    domain->backlog = true;
+    domain->next_backlog = NULL;
+    if (s->backlog_tail != NULL)
+        s->backlog_tail->next_backlog = domain;
+    else
+        s->backlog_head = domain;
+    s->backlog_tail = domain;
+    return true;
+}
+
 bool scheduler_mark_backlog(struct scheduler *s, const char *name)
 {
     pthread_mutex_lock(&s->lock);
-    bool room = HASH_COUNT(s->domains) < SCHEDULER_DOMAINS_MAX;
-    struct domain *domain = find_domain(s, name, room);
-    if (domain != NULL && !domain->backlog) {
-        domain->backlog = true;
-        domain->next_backlog = NULL;
-        if (s->backlog_tail != NULL)
-            s->backlog_tail->next_backlog = domain;
-        else
-            s->backlog_head = domain;
-        s->backlog_tail = domain;
-    }
+    bool marked = mark_locked(s, name, NULL);
     pthread_mutex_unlock(&s->lock);
-    return domain != NULL;
+    return marked;
+}
+
+bool scheduler_mark_due(struct scheduler *s, const char *name, int64_t due_unix_ms, bool inserted)
+{
+    pthread_mutex_lock(&s->lock);
+    bool marked = mark_locked(s, name, inserted ? NULL : &due_unix_ms);
+    pthread_mutex_unlock(&s->lock);
+    return marked;
+}
+
+void scheduler_drawn(struct scheduler *s, const char *name, int64_t until_unix_ms)
+{
+    pthread_mutex_lock(&s->lock);
+    struct domain *domain = find_domain(s, name, false);
+    if (domain != NULL)
+        domain->drawn_unix_ms = until_unix_ms;
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void unlink_backlog(struct scheduler *s, struct domain *previous, struct domain *domain)

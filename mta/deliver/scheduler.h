@@ -124,6 +124,12 @@ void scheduler_finish(struct scheduler *scheduler, struct unit *unit);
 /* The domain has due work in the store that is not in memory. @return false: too many domains in
  * memory */
 bool scheduler_mark_backlog(struct scheduler *scheduler, const char *domain);
+/* The same for an entry of the store that became the domain's first: nothing to do if it has been
+ * drawn before, unless it was newly inserted. */
+bool scheduler_mark_due(struct scheduler *scheduler, const char *domain, int64_t due_unix_ms,
+                        bool inserted);
+/* All that was due up to this time has been offered. */
+void scheduler_drawn(struct scheduler *scheduler, const char *domain, int64_t until_unix_ms);
 /* Next domain with a backlog and room, its name copied; false: none. It is marked done until marked
  * again. */
 bool scheduler_next_backlog(struct scheduler *scheduler, char *domain, size_t size);

@@ -31,7 +31,8 @@ struct domain {
     struct unit_list waiting;
     size_t units; /* in memory, wherever they are */
     bool resolving;
-    bool backlog; /* more in the store: on the backlog list */
+    int64_t drawn_unix_ms; /* what was due up to then is in memory or settled */
+    bool backlog;          /* more in the store: on the backlog list */
     struct domain *next_backlog;
     UT_hash_handle hh;
 };

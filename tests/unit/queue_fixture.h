@@ -30,6 +30,7 @@ struct fresh_note {
 struct due_note {
     char domain[QUEUE_DOMAIN_MAX + 1];
     int64_t due;
+    bool inserted;
 };
 
 struct fixture {
@@ -76,13 +77,14 @@ static void fixture_on_fresh(const struct queue_unit_ref *units, size_t count, v
     (void)pthread_mutex_unlock(&f->lock);
 }
 
-static void fixture_on_due(const char *domain, int64_t due_unix_ms, void *ctx)
+static void fixture_on_due(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx)
 {
     struct fixture *f = ctx;
     (void)pthread_mutex_lock(&f->lock);
     if (f->due_count < FIXTURE_NOTES) {
         struct due_note *note = &f->due[f->due_count++];
         note->due = due_unix_ms;
+        note->inserted = inserted;
         (void)snprintf(note->domain, sizeof note->domain, "%s", domain);
     }
     (void)pthread_mutex_unlock(&f->lock);

@@ -138,21 +138,39 @@ static void deferral_enters_due_and_next(void **state)
     assert_true(is_gone(f, b));
 }
 
-static void on_due_tells_new_earliest_times(void **state)
+static void on_due_tells_what_changes_the_order(void **state)
 {
     struct fixture *f = *state;
     uint64_t ids[3];
+    atomic_store(&fixture_wall_ms, 100);
     for (int i = 0; i < 3; i++)
         assert_int_equal(fixture_accept(f, "a@x.example", "1", 1, &ids[i]), 0);
     assert_int_equal(fixture_record(f, ids[0], 0, 0, QUEUE_RCPT_WAITING, 500), 0);
     assert_int_equal(fixture_record(f, ids[1], 0, 0, QUEUE_RCPT_WAITING, 600),
-                     0); /* not earliest */
+                     0); /* later: no news */
     assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_WAITING, 400), 0);
     fixture_settle(f);
     assert_int_equal(f->due_count, 2);
     assert_int_equal(f->due[0].due, 500);
     assert_int_equal(f->due[1].due, 400);
+    assert_false(f->due[1].inserted);
     assert_string_equal(f->due[1].domain, "x.example");
+
+    /* The first one goes to the end: the one behind it is news, whoever waited for it must know. */
+    assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_WAITING, 900), 0);
+    fixture_settle(f);
+    assert_int_equal(f->due_count, 3);
+    assert_int_equal(f->due[2].due, 500);
+    assert_false(f->due[2].inserted);
+
+    /* Due at once, though another one is earlier. */
+    atomic_store(&fixture_wall_ms, 1000);
+    queue_park(f->queue, ids[1], 0, 950);
+    fixture_settle(f);
+    assert_int_equal(f->due_count, 4);
+    assert_int_equal(f->due[3].due, 950);
+    assert_true(f->due[3].inserted);
+    atomic_store(&fixture_wall_ms, 0);
 }
 
 static void fresh_goes_when_no_unit_is_fresh(void **state)
@@ -582,7 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(delivered_at_once_leaves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(deferral_enters_due_and_next, setup, teardown),
-        cmocka_unit_test_setup_teardown(on_due_tells_new_earliest_times, setup, teardown),
+        cmocka_unit_test_setup_teardown(on_due_tells_what_changes_the_order, setup, teardown),
         cmocka_unit_test_setup_teardown(fresh_goes_when_no_unit_is_fresh, setup, teardown),
         cmocka_unit_test_setup_teardown(each_recipient_has_its_own_state, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_and_the_last_20_attempts_are_kept, setup,
