@@ -57,7 +57,7 @@ static size_t collect_failed(const struct delivery *d, struct dsn_recipient *fai
             .status = d->outcomes[i].status,
             .code = d->outcomes[i].code,
             .text = d->outcomes[i].text,
-            .remote_host = d->outcomes[i].code != 0 ? d->host : "",
+            .remote_host = d->host,
             .last_attempt_unix_ms = now,
             .expired = d->states[i] == QUEUE_RCPT_EXPIRED,
         };
