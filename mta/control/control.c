@@ -14,15 +14,18 @@
 #include "mta/base/time.h"
 #include "mta/control/control_private.h"
 
+#define BACKLOG 64
+
 /* ---- binding ---- */
 
-/* Is somebody serving at this path? */
+/* Is somebody serving at this path? One who does not come to accept (EAGAIN) is alive as well. */
 static bool is_alive(const struct sockaddr_un *address)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    bool alive = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    int rc = connect(fd, (const struct sockaddr *)address, sizeof *address);
+    bool alive = rc == 0 || errno == EAGAIN || errno == EACCES;
     close(fd);
     return alive;
 }
@@ -34,16 +37,17 @@ static int bind_socket(const struct sockaddr_un *address, uid_t uid, gid_t gid)
         return -1;
     /* Made with no rights for others: no moment in which anybody could connect. */
     mode_t mask = umask(0117);
-    int rc = bind(fd, (const struct sockaddr *)address, sizeof *address);
+    bool bound = bind(fd, (const struct sockaddr *)address, sizeof *address) == 0;
     umask(mask);
-    if (rc < 0 || (geteuid() == 0 && chown(address->sun_path, uid, gid) < 0) ||
-        listen(fd, 16) < 0) {
-        int failure = errno;
-        close(fd);
-        errno = failure;
-        return -1;
-    }
-    return fd;
+    if (bound && (geteuid() != 0 || chown(address->sun_path, uid, gid) == 0) &&
+        listen(fd, BACKLOG) == 0)
+        return fd;
+    int failure = errno;
+    if (bound)
+        unlink(address->sun_path);
+    close(fd);
+    errno = failure;
+    return -1;
 }
 
 int control_new(const char *path, uid_t uid, gid_t gid, struct control **control_out, char *error,
@@ -58,7 +62,9 @@ int control_new(const char *path, uid_t uid, gid_t gid, struct control **control
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
     if (is_alive(&address)) {
-        snprintf(error, error_size, "control_socket: another mtad is running and serves %s", path);
+        snprintf(error, error_size,
+                 "control_socket: another mtad is running and serves %s (if none is, remove it)",
+                 path);
         return -1;
     }
     struct stat st;
@@ -93,6 +99,7 @@ static void free_client_when_closed(uv_handle_t *handle)
     control->client_count--;
     buf_deinit(&client->input);
     json_decref(client->request);
+    listing_free(client);
     free(client);
 }
 
@@ -105,6 +112,7 @@ static void close_client(struct control_client *client)
         return; /* the writer's answers come first; the last of them calls again */
     uv_close((uv_handle_t *)&client->pipe, free_client_when_closed);
     uv_close((uv_handle_t *)&client->idle, free_client_when_closed);
+    uv_close((uv_handle_t *)&client->timer, free_client_when_closed);
 }
 
 void control_client_settled(struct control_client *client)
@@ -117,7 +125,6 @@ void control_client_settled(struct control_client *client)
 
 struct write_request {
     uv_write_t write;
-    size_t len;
     char bytes[];
 };
 
@@ -207,19 +214,12 @@ void control_step_resume(struct control_client *client)
 
 json_t *control_text(const char *text)
 {
-    char escaped[4096];
-    json_t *value = json_string(text);
-    if (value != NULL && strlen(text) < 1024) {
-        bool plain = true;
-        for (const char *p = text; *p != '\0'; p++)
-            plain = plain && (unsigned char)*p >= 0x20 && *p != 0x7F;
-        if (plain)
-            return value;
-    }
-    json_decref(value);
-    log_escape(str_from(text), escaped, sizeof escaped);
-    value = json_string(escaped);
-    return value != NULL ? value : json_string("?");
+    size_t size = strlen(text) * 4 + 1; /* every byte as \\xXX */
+    char *escaped = mem_alloc(size);
+    log_escape(str_from(text), escaped, size);
+    json_t *value = json_string(escaped);
+    free(escaped);
+    return value;
 }
 
 json_t *control_time(int64_t unix_ms)
@@ -244,6 +244,7 @@ static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 static void take_request(struct control_client *client, struct str line)
 {
     json_error_t error;
+    uv_timer_stop(&client->timer);
     client->request = json_loadb(line.p, line.len, JSON_REJECT_DUPLICATES, &error);
     if (client->request == NULL || !json_is_object(client->request)) {
         control_fail(client, "the request is not a JSON object");
@@ -257,23 +258,26 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *unused)
     struct control_client *client = stream->data;
     (void)unused;
     if (count < 0) {
-        /* mtactl may have shut its side after the request; a client that went away is seen at the
-         * write */
-        if (client->request == NULL || count != UV_EOF)
-            close_client(client);
-        else
-            uv_read_stop(stream);
+        close_client(client); /* before it had asked: later nothing is read */
         return;
     }
-    if (client->request != NULL || client->finishing)
-        return; /* one request a connection */
     buf_filled(&client->input, (size_t)count);
     struct str all = buf_str(&client->input);
-    const char *end = memchr(all.p, '\n', all.len);
+    const char *end = all.len > 0 ? memchr(all.p, '\n', all.len) : NULL;
+    if (end == NULL && all.len < CONTROL_REQUEST_MAX)
+        return;
+    uv_read_stop(stream); /* one request a connection */
     if (end != NULL)
         take_request(client, (struct str){all.p, (size_t)(end - all.p)});
-    else if (all.len >= CONTROL_REQUEST_MAX)
+    else
         control_fail(client, "the request is too long");
+}
+
+static void on_request_late(uv_timer_t *timer)
+{
+    struct control_client *client = timer->data;
+    uv_read_stop((uv_stream_t *)&client->pipe);
+    control_fail(client, "no request came in time");
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -286,8 +290,9 @@ static void on_connection(uv_stream_t *listener, int status)
     buf_init(&client->input, CONTROL_REQUEST_MAX + 4096);
     uv_pipe_init(control->loop, &client->pipe, 0);
     uv_idle_init(control->loop, &client->idle);
-    client->pipe.data = client->idle.data = client;
-    client->handles_open = 2;
+    uv_timer_init(control->loop, &client->timer);
+    client->pipe.data = client->idle.data = client->timer.data = client;
+    client->handles_open = 3;
     client->next = control->clients;
     if (client->next != NULL)
         client->next->prev = client;
@@ -302,6 +307,7 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     uv_read_start((uv_stream_t *)&client->pipe, on_allocate, on_read);
+    uv_timer_start(&client->timer, on_request_late, CONTROL_REQUEST_MS, 0);
 }
 
 /* ---- life ---- */
@@ -332,7 +338,7 @@ int control_start(struct control *control, uv_loop_t *main_loop, struct queue *q
     control->listener.data = control;
     control->listening = true;
     if (uv_pipe_open(&control->listener, control->fd) != 0 ||
-        uv_listen((uv_stream_t *)&control->listener, 16, on_connection) != 0) {
+        uv_listen((uv_stream_t *)&control->listener, BACKLOG, on_connection) != 0) {
         snprintf(error, error_size, "control_socket: %s cannot be listened on", control->path);
         return -1;
     }

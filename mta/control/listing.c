@@ -1,36 +1,18 @@
 /* mta/control/listing.c - commands that go over the queue: list, and the verbs that take selectors.
- * By id in steps of a few ms; a listing waits for a slow client, a verb for the writer. */
+ * By id, in steps of a few ms, also within a message of many units. A listing waits for a slow
+ * client, a verb for the writer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "mta/base/time.h"
 #include "mta/control/control_private.h"
 
-#define IDS_A_STEP      64
+#define STEP_MS         5
 #define OUTSTANDING_MAX 64
-
-static void send_unit(struct control_client *client, uint64_t id,
-                      const struct queue_envelope *envelope, size_t number)
-{
-    const struct queue_unit *unit = &envelope->units[number];
-    char id_text[QUEUE_ID_TEXT];
-    queue_id_text(id, id_text);
-    json_t *recipients = json_array();
-    for (size_t i = 0; i < envelope->recipient_count && json_array_size(recipients) < 100; i++) {
-        if (envelope->recipients[i].unit == number)
-            json_array_append_new(recipients, control_text(envelope->recipients[i].address));
-    }
-    int64_t age_ms = time_wall_ms() - envelope->accepted_unix_ms;
-    control_send(client,
-                 json_pack("{s:s,s:o,s:o,s:o,s:s,s:o,s:I,s:I,s:I}", "id", id_text, "domain",
-                           control_text(unit->domain), "sender", control_text(envelope->sender),
-                           "recipients", recipients, "state",
-                           unit_state_text(client->control, id, unit, number), "next",
-                           control_time(unit->due_unix_ms), "attempts", (json_int_t)unit->attempts,
-                           "size", (json_int_t)envelope->body_bytes, "age",
-                           (json_int_t)(age_ms / 1000)));
-}
+#define RECIPIENTS_MAX  100 /* in a line of `list` */
+#define REASONS_MAX     100 /* looking one up reads all records that were set aside */
 
 /* ---- starting ---- */
 
@@ -48,40 +30,20 @@ static bool start_walk(struct control_client *client)
         return false;
     }
     walk->limit = limit != NULL ? (uint64_t)json_integer_value(limit) : UINT64_MAX;
-    walk->after = walk->selector.by_id ? walk->selector.id - 1 : 0;
     walk->dry_run = json_is_true(json_object_get(client->request, "dry_run"));
+    if (walk->selector.by_id) {
+        walk->ids[0] = walk->selector.id;
+        walk->id_count = 1;
+    }
     walk->going = true;
     control_step_start(client);
-    return true;
-}
-
-static bool send_damaged(const struct queue_damaged *damaged, void *ctx)
-{
-    struct control_client *client = ctx;
-    char id_text[QUEUE_ID_TEXT];
-    const struct selector *s = &client->walk.selector;
-    if ((s->by_id && s->id != damaged->id) || client->walk.matched >= client->walk.limit)
-        return true;
-    queue_id_text(damaged->id, id_text);
-    control_send(client,
-                 json_pack("{s:s,s:s,s:o,s:I}", "id", id_text, "state", "damaged", "reason",
-                           control_text(damaged->reason), "size", (json_int_t)damaged->bytes));
-    client->walk.matched++;
     return true;
 }
 
 void command_list(struct control_client *client)
 {
     client->walk.kind = WALK_LIST;
-    if (!start_walk(client))
-        return;
-    const struct selector *s = &client->walk.selector;
-    bool others =
-        s->domain != NULL || s->sender != NULL || s->recipient != NULL || s->older_ms != 0;
-    if (!others && (s->state == NULL || strcmp(s->state, "damaged") == 0)) {
-        int rc = queue_read_damaged(client->control->queue, send_damaged, client);
-        (void)rc; /* unreadable: the listing of the rest still helps */
-    }
+    (void)start_walk(client); /* a failure has been told */
 }
 
 static void start_verb(struct control_client *client, enum queue_verb verb)
@@ -105,7 +67,16 @@ void command_delete(struct control_client *client)
     start_verb(client, QUEUE_VERB_DELETE);
 }
 
-/* ---- stepping ---- */
+/* ---- ending ---- */
+
+static int exit_code(const struct walk_state *walk)
+{
+    if (walk->kind == WALK_VERB)
+        return walk->failed > 0 || (walk->dry_run ? walk->matched : walk->done) == 0;
+    /* An empty queue is an answer; a selection of nothing is none. */
+    const struct selector *s = &walk->selector;
+    return walk->matched == 0 && !s->all && !selector_is_empty(s);
+}
 
 static void finish_when_done(struct control_client *client)
 {
@@ -117,22 +88,16 @@ static void finish_when_done(struct control_client *client)
         control_send(client, json_pack("{s:I,s:b}", "count",
                                        (json_int_t)(walk->dry_run ? walk->matched : walk->done),
                                        "dry_run", walk->dry_run));
-    bool nothing = walk->kind == WALK_VERB && (walk->dry_run ? walk->matched : walk->done) == 0;
-    bool missing = walk->kind == WALK_LIST && walk->selector.by_id && walk->matched == 0;
-    control_finish(client, nothing || missing ? 1 : 0);
+    control_finish(client, exit_code(walk));
 }
+
+/* ---- verbs ---- */
 
 struct verb_call {
     struct verb_call *prev, *next; /* of the client */
     struct control_client *client;
     uint64_t id;
 };
-
-/* More of the queue is to be visited, and there is room for it. */
-static bool walk_rests(const struct control_client *client)
-{
-    return !client->walk.scanned && !control_is_slow(client);
-}
 
 static void free_call(struct verb_call *call)
 {
@@ -149,40 +114,78 @@ static void free_call(struct verb_call *call)
 
 void listing_forget_calls(struct control_client *client)
 {
-    while (client->walk.calls != NULL)
-        free_call(client->walk.calls);
+    struct verb_call *call = client->walk.calls;
+    while (call != NULL) {
+        struct verb_call *next = call->next;
+        free(call);
+        call = next;
+    }
+    client->walk.calls = NULL;
+    client->walk.outstanding = 0;
+}
+
+void listing_free(struct control_client *client)
+{
+    queue_message_free(&client->walk.message);
+}
+
+static void send_result(struct control_client *client, uint64_t id, const char *result)
+{
+    char id_text[QUEUE_ID_TEXT];
+    queue_id_text(id, id_text);
+    if (!client->finishing) /* nothing follows the last line */
+        control_send(client, json_pack("{s:s,s:s}", "id", id_text, "result", result));
 }
 
 static void on_verb_done(int result, void *ctx)
 {
     struct verb_call *call = ctx;
     struct control_client *client = call->client;
-    char id_text[QUEUE_ID_TEXT];
-    queue_id_text(call->id, id_text);
-    if (result == QUEUE_OK) {
-        client->walk.done++;
-        control_send(client, json_pack("{s:s,s:s}", "id", id_text, "result", "done"));
-    } else {
-        control_send(client,
-                     json_pack("{s:s,s:o}", "id", id_text, "result",
-                               control_text(result == 1 ? "gone" : queue_error_text(result))));
-    }
+    struct walk_state *walk = &client->walk;
+    bool gone = result == 1; /* it left the queue meanwhile: nothing has failed */
+    if (result == QUEUE_OK)
+        walk->done++;
+    else if (!gone)
+        walk->failed++;
+    send_result(client, call->id,
+                result == QUEUE_OK ? "done"
+                : gone             ? "gone"
+                                   : queue_error_text(result));
     free_call(call);
-    if (client->closing && client->walk.outstanding == 0)
+    if (client->closing && walk->outstanding == 0)
         control_client_settled(client);
-    else if (walk_rests(client))
+    else if (!walk->scanned && !control_is_slow(client))
         control_step_resume(client);
     else
         finish_when_done(client);
+}
+
+static void call_writer(struct control_client *client, uint64_t id)
+{
+    struct walk_state *walk = &client->walk;
+    struct verb_call *call = mem_alloc(sizeof *call);
+    call->client = client;
+    call->id = id;
+    call->next = walk->calls;
+    if (call->next != NULL)
+        call->next->prev = call;
+    walk->calls = call;
+    walk->outstanding++;
+    queue_admin(client->control->queue, client->control->port, id, walk->verb, on_verb_done, call);
 }
 
 /* Deleting takes the whole message: not if recipients that were not selected would go with it. */
 static bool spares_nobody(const struct control_client *client, uint64_t id,
                           const struct queue_envelope *envelope)
 {
+    const struct selector *s = &client->walk.selector;
     for (size_t i = 0; i < envelope->unit_count; i++) {
-        if (!envelope->units[i].done &&
-            !selector_matches(&client->walk.selector, client->control, id, envelope, i))
+        if (!envelope->units[i].done && !selector_matches(s, client->control, id, envelope, i))
+            return false;
+    }
+    for (size_t i = 0; s->recipient != NULL && i < envelope->recipient_count; i++) {
+        const struct queue_recipient *recipient = &envelope->recipients[i];
+        if (recipient_is_open(recipient) && strcasecmp(recipient->address, s->recipient) != 0)
             return false;
     }
     return true;
@@ -195,72 +198,167 @@ static void apply_verb(struct control_client *client, uint64_t id,
     char id_text[QUEUE_ID_TEXT];
     queue_id_text(id, id_text);
     if (walk->verb == QUEUE_VERB_DELETE && !spares_nobody(client, id, envelope)) {
-        control_send(
-            client,
-            json_pack("{s:s,s:s}", "id", id_text, "result",
-                      "kept: it has recipients at other domains as well; delete it by its id"));
+        send_result(client, id, "kept: it has other recipients as well; delete it by its id");
         return;
     }
     walk->matched++;
-    if (walk->dry_run) {
+    if (walk->dry_run)
         control_send(client,
                      json_pack("{s:s,s:o,s:s}", "id", id_text, "sender",
                                control_text(envelope->sender), "result", "would be changed"));
-        return;
-    }
-    struct verb_call *call = mem_alloc(sizeof *call);
-    call->client = client;
-    call->id = id;
-    call->next = walk->calls;
-    if (call->next != NULL)
-        call->next->prev = call;
-    walk->calls = call;
-    walk->outstanding++;
-    queue_admin(client->control->queue, client->control->port, id, walk->verb, on_verb_done, call);
+    else
+        call_writer(client, id);
 }
 
-static void visit(struct control_client *client, uint64_t id)
+/* ---- listing ---- */
+
+static json_t *open_recipients(const struct queue_envelope *envelope, size_t unit,
+                               uint64_t *count_out)
+{
+    json_t *list = json_array();
+    uint64_t count = 0;
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        const struct queue_recipient *recipient = &envelope->recipients[i];
+        if (recipient->unit != unit || !recipient_is_open(recipient))
+            continue;
+        if (count < RECIPIENTS_MAX)
+            json_array_append_new(list, control_text(recipient->address));
+        count++;
+    }
+    *count_out = count;
+    return list;
+}
+
+static void send_unit(struct control_client *client, uint64_t id,
+                      const struct queue_envelope *envelope, size_t number)
+{
+    const struct queue_unit *unit = &envelope->units[number];
+    char id_text[QUEUE_ID_TEXT];
+    uint64_t count = 0;
+    json_t *recipients = open_recipients(envelope, number, &count);
+    int64_t age_ms = time_wall_ms() - envelope->accepted_unix_ms;
+    queue_id_text(id, id_text);
+    control_send(client,
+                 json_pack("{s:s,s:o,s:o,s:o,s:I,s:s,s:o,s:I,s:I,s:I}", "id", id_text, "domain",
+                           control_text(unit->domain), "sender", control_text(envelope->sender),
+                           "recipients", recipients, "recipient_count", (json_int_t)count, "state",
+                           unit_state_text(client->control, id, unit, number), "next",
+                           control_time(unit->due_unix_ms), "attempts", (json_int_t)unit->attempts,
+                           "size", (json_int_t)envelope->body_bytes, "age",
+                           (json_int_t)(age_ms / 1000)));
+}
+
+static void list_damaged(struct control_client *client, uint64_t id, int failure)
 {
     struct walk_state *walk = &client->walk;
-    struct queue_message *message = NULL;
-    if (queue_read_message(client->control->queue, id, &message) != 0)
+    struct damage damage = {{0}, 0};
+    char id_text[QUEUE_ID_TEXT];
+    queue_id_text(id, id_text);
+    bool found = walk->damaged++ < REASONS_MAX && damage_find(client->control->queue, id, &damage);
+    walk->matched++;
+    control_send(client, json_pack("{s:s,s:s,s:o,s:I}", "id", id_text, "state", "damaged", "reason",
+                                   control_text(found ? damage.reason : queue_error_text(failure)),
+                                   "size", (json_int_t)damage.bytes));
+}
+
+/* A record that cannot be read. Verbs touch it only when it is meant: by its id or its state. */
+static void visit_damaged(struct control_client *client, uint64_t id, int failure)
+{
+    struct walk_state *walk = &client->walk;
+    const struct selector *s = &walk->selector;
+    if (selector_looks_inside(s))
         return;
-    const struct queue_envelope *envelope = queue_message_envelope(message);
-    for (size_t i = 0; i < envelope->unit_count && walk->matched < walk->limit; i++) {
-        if (!selector_matches(&walk->selector, client->control, id, envelope, i))
-            continue;
-        if (walk->kind == WALK_VERB) {
-            apply_verb(client, id, envelope);
-            break;
-        }
-        walk->matched++;
-        send_unit(client, id, envelope, i);
+    if (walk->kind == WALK_LIST) {
+        list_damaged(client, id, failure);
+        return;
     }
-    queue_message_free(&message);
+    if (!s->by_id && s->state == NULL)
+        return;
+    if (walk->verb != QUEUE_VERB_DELETE) {
+        walk->failed++;
+        send_result(client, id, queue_error_text(failure));
+        return;
+    }
+    walk->matched++;
+    if (walk->dry_run)
+        send_result(client, id, "would be changed");
+    else
+        call_writer(client, id);
+}
+
+/* ---- stepping ---- */
+
+/* Read ahead. @return false: nothing is left, or the client has been told of a failure */
+static bool read_ids(struct control_client *client)
+{
+    struct walk_state *walk = &client->walk;
+    long count = 0;
+    if (!walk->selector.by_id)
+        count = queue_read_ids(client->control->queue, walk->after, walk->ids, CONTROL_IDS_A_READ);
+    if (count < 0)
+        control_fail(client, queue_error_text((int)count));
+    walk->scanned = count == 0;
+    if (count <= 0)
+        return false;
+    walk->id_count = (size_t)count;
+    walk->id_next = 0;
+    walk->after = walk->ids[count - 1];
+    return true;
+}
+
+static void open_next(struct control_client *client)
+{
+    struct walk_state *walk = &client->walk;
+    if (walk->id_next == walk->id_count && !read_ids(client))
+        return;
+    walk->id = walk->ids[walk->id_next++];
+    walk->unit = 0;
+    int rc = queue_read_message(client->control->queue, walk->id, &walk->message);
+    if (rc < 0)
+        visit_damaged(client, walk->id, rc);
+}
+
+static void visit_next_unit(struct control_client *client)
+{
+    struct walk_state *walk = &client->walk;
+    const struct queue_envelope *envelope = queue_message_envelope(walk->message);
+    size_t unit = walk->unit++;
+    bool last = walk->unit >= envelope->unit_count;
+    if (unit < envelope->unit_count &&
+        selector_matches(&walk->selector, client->control, walk->id, envelope, unit)) {
+        if (walk->kind == WALK_VERB) {
+            apply_verb(client, walk->id, envelope);
+            last = true;
+        } else {
+            walk->matched++;
+            send_unit(client, walk->id, envelope, unit);
+        }
+    }
+    if (last)
+        queue_message_free(&walk->message);
+}
+
+static bool must_wait(const struct control_client *client)
+{
+    return control_is_slow(client) || client->walk.outstanding >= OUTSTANDING_MAX;
 }
 
 void listing_step(struct control_client *client)
 {
     struct walk_state *walk = &client->walk;
-    uint64_t ids[IDS_A_STEP];
-    if (control_is_slow(client) || walk->outstanding >= OUTSTANDING_MAX) {
-        control_step_wait(client);
-        return;
+    uint64_t started_ms = time_monotonic_ms();
+    while (!walk->scanned && !client->closing && !client->finishing && !must_wait(client) &&
+           time_monotonic_ms() - started_ms < STEP_MS) {
+        if (walk->message == NULL)
+            open_next(client);
+        else
+            visit_next_unit(client);
+        walk->scanned = walk->scanned || walk->matched >= walk->limit;
     }
-    long count = queue_read_ids(client->control->queue, walk->after, ids, IDS_A_STEP);
-    if (count < 0) {
-        control_fail(client, queue_error_text((int)count));
-        return;
-    }
-    for (long i = 0; i < count && walk->matched < walk->limit; i++) {
-        walk->after = ids[i];
-        if (walk->selector.by_id && ids[i] != walk->selector.id)
-            break;
-        visit(client, ids[i]);
-    }
-    if (count < IDS_A_STEP || walk->matched >= walk->limit || walk->selector.by_id) {
-        walk->scanned = true;
+    if (walk->scanned) {
         control_step_stop(client);
         finish_when_done(client);
+    } else if (must_wait(client)) {
+        control_step_wait(client);
     }
 }

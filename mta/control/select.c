@@ -69,6 +69,12 @@ bool selector_is_empty(const struct selector *s)
            s->state == NULL && s->older_ms == 0;
 }
 
+bool selector_looks_inside(const struct selector *s)
+{
+    return s->domain != NULL || s->sender != NULL || s->recipient != NULL || s->older_ms != 0 ||
+           (s->state != NULL && strcmp(s->state, "damaged") != 0);
+}
+
 const char *unit_state_text(const struct control *control, uint64_t id,
                             const struct queue_unit *unit, size_t number)
 {
@@ -81,11 +87,17 @@ const char *unit_state_text(const struct control *control, uint64_t id,
     return unit->attempts > 0 ? "deferred" : "queued";
 }
 
+bool recipient_is_open(const struct queue_recipient *recipient)
+{
+    return recipient->state == QUEUE_RCPT_WAITING || recipient->state == QUEUE_RCPT_BOUNCE_PENDING;
+}
+
 static bool has_recipient(const struct queue_envelope *envelope, size_t unit, const char *address)
 {
     for (size_t i = 0; i < envelope->recipient_count; i++) {
-        if (envelope->recipients[i].unit == unit &&
-            strcasecmp(envelope->recipients[i].address, address) == 0)
+        const struct queue_recipient *recipient = &envelope->recipients[i];
+        if (recipient->unit == unit && recipient_is_open(recipient) &&
+            strcasecmp(recipient->address, address) == 0)
             return true;
     }
     return false;

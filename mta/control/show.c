@@ -6,7 +6,8 @@
 #include "mta/base/time.h"
 #include "mta/control/control_private.h"
 
-#define CAT_STEP (32 * 1024)
+#define CAT_STEP     ((size_t)32 * 1024)
+#define ATTEMPTS_MAX ((size_t)4 * 1024 * 1024) /* octets of text in one answer */
 
 static const char *recipient_state_text(enum queue_rcpt_state state)
 {
@@ -27,11 +28,22 @@ static const char *recipient_state_text(enum queue_rcpt_state state)
     unreachable_bug();
 }
 
+struct attempt_list {
+    json_t *recipients;
+    size_t bytes;
+    bool cut;
+};
+
 static bool add_attempt(uint32_t recipient, const struct queue_attempt *attempt, void *ctx)
 {
-    json_t *entry = json_array_get(ctx, recipient);
+    struct attempt_list *list = ctx;
+    json_t *entry = json_array_get(list->recipients, recipient);
     if (entry == NULL)
         return true;
+    list->bytes += 256 + strlen(attempt->text);
+    list->cut = list->bytes > ATTEMPTS_MAX;
+    if (list->cut)
+        return false;
     json_array_append_new(
         json_object_get(entry, "attempts"),
         json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "time", control_time(attempt->time_unix_ms),
@@ -71,17 +83,27 @@ static json_t *units_of(const struct control *control, uint64_t id,
 
 struct damage_search {
     uint64_t id;
-    char reason[256];
+    struct damage *damage;
     bool found;
 };
 
-static bool find_damage(const struct queue_damaged *damaged, void *ctx)
+static bool take_if_sought(const struct queue_damaged *damaged, void *ctx)
 {
     struct damage_search *search = ctx;
     search->found = damaged->id == search->id;
-    if (search->found)
-        snprintf(search->reason, sizeof search->reason, "%s", damaged->reason);
-    return !search->found;
+    if (!search->found)
+        return true;
+    snprintf(search->damage->reason, sizeof search->damage->reason, "%s", damaged->reason);
+    search->damage->bytes = damaged->bytes;
+    return false;
+}
+
+bool damage_find(struct queue *queue, uint64_t id, struct damage *damage_out)
+{
+    struct damage_search search = {.id = id, .damage = damage_out};
+    *damage_out = (struct damage){{0}, 0};
+    int rc = queue_read_damaged(queue, take_if_sought, &search);
+    return rc == 0 && search.found;
 }
 
 /* @return the message, or NULL after the client has been told */
@@ -89,11 +111,14 @@ static struct queue_message *read_or_fail(struct control_client *client, uint64_
 {
     struct queue_message *message = NULL;
     struct selector selector;
+    struct damage damage;
     char text[512];
-    if (!selector_read(client->request, &selector, text, sizeof text) || !selector.by_id) {
-        control_fail(client, selector.by_id || selector_is_empty(&selector)
-                                 ? "which message? give its id"
-                                 : text);
+    if (!selector_read(client->request, &selector, text, sizeof text)) {
+        control_fail(client, text);
+        return NULL;
+    }
+    if (!selector.by_id) {
+        control_fail(client, "which message? give its id");
         return NULL;
     }
     struct queue *queue = client->control->queue;
@@ -101,14 +126,12 @@ static struct queue_message *read_or_fail(struct control_client *client, uint64_
     *id_out = selector.id;
     if (rc == 0)
         return message;
-    struct damage_search search = {.id = selector.id};
-    int found = queue_read_damaged(queue, find_damage, &search);
-    if (found == 0 && search.found)
-        snprintf(text, sizeof text, "the record of this message is damaged and set aside: %s",
-                 search.reason);
-    else if (rc == 1)
+    if (rc == 1)
         snprintf(text, sizeof text,
                  "no such message in the queue: it was delivered, bounced or removed");
+    else if (damage_find(queue, selector.id, &damage))
+        snprintf(text, sizeof text, "the record of this message is damaged and set aside: %s",
+                 damage.reason);
     else
         snprintf(text, sizeof text, "the message cannot be read: %s", queue_error_text(rc));
     control_fail(client, text);
@@ -124,19 +147,20 @@ void command_show(struct control_client *client)
         return;
     const struct queue_envelope *envelope = queue_message_envelope(message);
     queue_id_text(id, id_text);
-    json_t *recipients = recipients_of(envelope);
-    int rc = queue_read_attempts(client->control->queue, id, add_attempt, recipients);
+    struct attempt_list list = {.recipients = recipients_of(envelope)};
+    int rc = queue_read_attempts(client->control->queue, id, add_attempt, &list);
     (void)rc; /* attempts that cannot be read are not shown; the envelope is */
     int64_t age_ms = time_wall_ms() - envelope->accepted_unix_ms;
     control_send(client,
-                 json_pack("{s:s,s:o,s:I,s:o,s:I,s:b,s:b,s:o,s:o,s:o}", "id", id_text, "sender",
+                 json_pack("{s:s,s:o,s:I,s:o,s:I,s:b,s:b,s:o,s:o,s:o,s:b}", "id", id_text, "sender",
                            control_text(envelope->sender), "size", (json_int_t)envelope->body_bytes,
                            "accepted", control_time(envelope->accepted_unix_ms), "age",
                            (json_int_t)(age_ms / 1000), "8bit",
                            (envelope->flags & QUEUE_FLAG_8BIT) != 0, "bounce",
                            (envelope->flags & QUEUE_FLAG_BOUNCE) != 0, "sign_domain",
                            control_text(envelope->sign_domain), "units",
-                           units_of(client->control, id, envelope), "recipients", recipients));
+                           units_of(client->control, id, envelope), "recipients", list.recipients,
+                           "attempts_cut", list.cut));
     queue_message_free(&message);
     control_finish(client, 0);
 }
