@@ -21,7 +21,8 @@ enum fault {
     FAULT_SYNC_EIO,
     FAULT_META_BEFORE, /* the meta page cannot be written, nothing of it arrived */
     FAULT_META_AFTER,  /* it arrived, but the call fails */
-    FAULT_META_BROKEN, /* and the store cannot be opened again */
+    FAULT_META_BROKEN, /* as BEFORE, and the store cannot be opened again for a while */
+    FAULT_META_LATE,   /* as AFTER, and so */
 };
 
 static _Atomic int fault;

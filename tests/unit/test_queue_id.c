@@ -137,7 +137,7 @@ static void threads_never_share_an_id(void **state)
     pthread_t threads[4];
     queue_ids_init(&ids, 0);
     for (size_t i = 0; i < 4; i++) {
-        takers[i] = (struct taker){&ids, all + i * PER_THREAD};
+        takers[i] = (struct taker){&ids, all + i * (size_t)PER_THREAD};
         assert_int_equal(pthread_create(&threads[i], NULL, take_many, &takers[i]), 0);
     }
     for (size_t i = 0; i < 4; i++)
