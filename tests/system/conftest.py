@@ -1,5 +1,6 @@
 """What every system test has at hand. Speak to mtad as a black box: SMTP, DNS, log, mtactl, signals."""
 
+import os
 import shutil
 import sys
 
@@ -10,8 +11,10 @@ sys.dont_write_bytecode = True
 from dnsserver import Dns  # noqa: E402
 from mta import Mta  # noqa: E402
 from peer import Peer, Sink  # noqa: E402
-from vendors import make_certificate  # noqa: E402
+from vendors import ROOT, make_certificate  # noqa: E402
 from world import MTA4, World  # noqa: E402
+
+os.environ["PATH"] = f"{ROOT.parent}/bin:{os.environ['PATH']}"
 
 
 @pytest.fixture

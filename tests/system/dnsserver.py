@@ -7,6 +7,7 @@ over UDP, the TCP connection closed), "late" (answers after 60 s: never within a
 """
 
 import collections
+import ipaddress
 import socketserver
 import struct
 import threading
@@ -66,7 +67,7 @@ class Dns:
             reply.header.rcode = RCODE.NXDOMAIN
         else:
             for rdata in row:
-                reply.add_answer(*dnslib.RR.fromZone(f"{name or '.'}. 60 IN {kind} {rdata}"))
+                reply.add_answer(_record(request.q.qname, kind, rdata))
         packed = reply.pack()
         if not tcp and len(packed) > 1232:
             cut = request.reply()
@@ -84,6 +85,13 @@ class Dns:
 
     def __exit__(self, *unused):
         self.stop()
+
+
+def _record(name, kind, rdata):
+    if kind == "AAAA":  # dnslib knows no IPv4-mapped text
+        data = dnslib.AAAA(tuple(ipaddress.IPv6Address(rdata).packed))
+        return dnslib.RR(name, QTYPE.AAAA, ttl=60, rdata=data)
+    return dnslib.RR.fromZone(f"{name} 60 IN {kind} {rdata}")[0]
 
 
 class _Udp(socketserver.ThreadingUDPServer):

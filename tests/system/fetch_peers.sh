@@ -5,7 +5,7 @@
 set -eu
 folder=${1:-${MTA_TEST_PEERS:-${XDG_CACHE_HOME:-/var/tmp}/mta-test-peers}}
 peers="postfix unbound nsd opendkim"
-stamp="$folder/complete-2"
+stamp="$folder/complete-3"
 
 if [ -e "$stamp" ]; then
     echo "$folder"
@@ -26,6 +26,13 @@ done | sort -u | xargs apt-get -qq -o APT::Sandbox::User=root download >&2
 for package in *.deb; do
     dpkg-deb -x "$package" ../root
 done
+# Tools that tests call by name find their libraries through a small wrapper.
+mkdir ../bin
+cat >../bin/opendkim <<WRAPPER
+#!/bin/sh
+LD_LIBRARY_PATH=$folder/root/usr/lib/$(uname -m)-linux-gnu exec $folder/root/usr/sbin/opendkim "\$@"
+WRAPPER
+chmod 755 ../bin/opendkim
 cd /
 rm -rf "$folder.new/debs" "$folder"
 mv "$folder.new" "$folder"

@@ -17,8 +17,10 @@ def test_intervals_and_expiry(start_mta, start_peer, to_peer):
     tries = [moment for connection in peer.connections for moment, line in connection.lines
              if b"bert@dest.example" in line and line.upper().startswith(b"RCPT")]
     gaps = [later - earlier for earlier, later in zip(tries, tries[1:])]
-    for gap, interval in zip(gaps, [1, 2, 3, 3, 3]):
-        assert interval - 0.05 <= gap <= interval * 1.2 + 0.7, gaps
+    assert len(gaps) >= 3
+    for number, (gap, interval) in enumerate(zip(gaps, [1, 2, 3, 3, 3])):
+        last = number == len(gaps) - 1  # comes at the expiry at the latest
+        assert gap <= interval * 1.2 + 0.7 and (last or gap >= interval - 0.05), gaps
     ended = [event for kind in ("expired", "bounced") for event in mta.events(kind, id=identity)]
     assert ended and 7.5 <= (event_time(ended[0]) - accepted).total_seconds() <= 8 + 3 * 1.2 + 2
     mta.wait_empty()

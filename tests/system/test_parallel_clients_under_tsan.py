@@ -11,7 +11,7 @@ from load import Load
 def test_parallel_clients(start_mta, start_sink, closing, to_peer, certificate):
     sink = start_sink(tls=certificate)
     mta = start_mta(to_peer(sink), build="thread")
-    load = closing(Load(mta, clients=20, count=1500, size=8192))
+    load = closing(Load(mta, clients=20, count=6000, size=8192))
     rounds = 0
     while load.running():
         mta.ctl("status")

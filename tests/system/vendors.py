@@ -253,9 +253,8 @@ def opendkim_verdict(message, keys, folder):
     (folder / "keys").write_text("".join(f"{name} {record}\n" for name, record in keys.items()))
     (folder / "conf").write_text(f"Mode v\nTestPublicKeys {folder}/keys\nSyslog no\n")
     (folder / "message").write_bytes(message)
-    done = subprocess.run([program("usr/sbin/opendkim"), "-x", str(folder / "conf"), "-t",
-                           str(folder / "message")], env=environment(), capture_output=True,
-                          timeout=30)
+    done = subprocess.run([str(ROOT.parent / "bin/opendkim"), "-x", str(folder / "conf"), "-t",
+                           str(folder / "message")], capture_output=True, timeout=30)
     text = (done.stdout + done.stderr).decode(errors="replace")
     if "verification (s=" in text and "succeeded" in text:
         return True
