@@ -1,8 +1,8 @@
 /* mta/net/stream.h - one TCP connection with an optional TLS filter, on one loop.
  *
  * Owns the socket, the TLS session and the bytes on their way. No protocol knowledge. All functions
- * run on the loop's thread. Callbacks come from the loop, never from inside a call on the stream,
- * with two exceptions said below. Nothing is freed under its own callback: stream_close() stops
+ * run on the loop's thread. Callbacks come from the loop, never from inside a call on the stream.
+ * Nothing is freed under its own callback: stream_close() stops
  * everything at once, memory goes at the end of the turn. */
 #ifndef MTA_NET_STREAM_H
 #define MTA_NET_STREAM_H
@@ -16,12 +16,15 @@
 struct stream;
 
 enum stream_end {
-    STREAM_END_EOF,     /* FIN from the peer (in clear), or close_notify (under TLS) */
-    STREAM_END_ERROR,   /* reset, unreachable, write error ...: text says */
-    STREAM_END_TLS,     /* handshake or record failure: text says */
+    STREAM_END_EOF, /* FIN from the peer (in clear), or close_notify (under TLS) */
+    /* Reset, unreachable, write error, FIN under TLS without close_notify ...: text says. */
+    STREAM_END_ERROR,
+    /* The handshake failed in whatever way but silence, or a record did: text says. */
+    STREAM_END_TLS,
     STREAM_END_TIMEOUT, /* the connect or handshake deadline */
 };
 
+/* on_open, on_tls and on_drain may be NULL. */
 struct stream_events {
     /* Connected (stream_connect only). */
     void (*on_open)(void *ctx);
@@ -33,13 +36,13 @@ struct stream_events {
     void (*on_bytes)(const char *bytes, size_t len, void *ctx);
     /* stream_pending() fell to 0 after it was above it: all bytes are with the kernel. */
     void (*on_drain)(void *ctx);
-    /* It is over; no further callback. The owner still calls stream_close(). */
+    /* It is over; no further callback. The owner still calls stream_close(); after an EOF it may
+     * write before, and a graceful close sends it. */
     void (*on_end)(enum stream_end end, const char *text, void *ctx);
 };
 
-/* Take over an accepted socket (already initialised uv_tcp_t is made inside from the file
- * descriptor). The fd belongs to the stream from now on, also on failure. @return NULL on failure
- */
+/* Take over an accepted socket. The fd belongs to the stream from now on, also on failure.
+ * @return NULL on failure */
 struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_events *events,
                                 void *ctx);
 
@@ -53,8 +56,8 @@ struct stream *stream_connect(uv_loop_t *loop, const struct sockaddr *address,
  * queued (so that a pipelined batch is one write). Copies. */
 void stream_write(struct stream *stream, const void *bytes, size_t len);
 size_t stream_pending(const struct stream *stream); /* queued and not yet taken by the kernel */
-uint64_t stream_written_total(
-    const struct stream *stream); /* bytes the kernel took, for progress deadlines */
+/* Bytes the kernel took (under TLS: of ciphertext), for progress deadlines. */
+uint64_t stream_written_total(const struct stream *stream);
 
 void stream_pause(
     struct stream *stream); /* no on_bytes until resume; what was decrypted already waits inside */
@@ -67,8 +70,9 @@ void stream_start_tls(struct stream *stream, struct tls_session *session, uint32
                       size_t *dropped_out);
 bool stream_is_tls(const struct stream *stream);
 
-/* Has the peer sent anything (bytes, FIN) that was not delivered yet? One non-blocking look at the
- * socket (MSG_PEEK): the check for a stale connection before reuse. */
+/* Has the peer sent anything (bytes, FIN) that was not delivered yet? A non-blocking look at the
+ * socket: the check for a stale connection before reuse. Takes nothing away; under TLS, records
+ * that are no news (session tickets) are worked off. */
 bool stream_is_stale(struct stream *stream);
 
 /* "192.0.2.1" / "2001:db8::1", and port; of the peer and of our end. */
@@ -81,7 +85,9 @@ bool stream_peer_bytes(const struct stream *stream, uint8_t bytes[16]);
  * once. No callback comes after this. Stores NULL; accepts a pointer to NULL. */
 void stream_close(struct stream **streamp, bool graceful);
 
-/* Streams that are still closing on this loop, for shutdown. */
+/* Streams of this thread whose memory is not free yet, those that still close among them: at 0 the
+ * loop may stop. Counted per thread, because a loop belongs to one: never put two loops on a
+ * thread. */
 size_t stream_open_count(void);
 
 #endif
