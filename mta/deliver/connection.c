@@ -62,7 +62,8 @@ void connection_end(struct connection *c)
     if (c->state == CONNECTION_OVER)
         return;
     bool counted = c->counted;
-    drop_session(c, c->state == CONNECTION_QUITTING || c->state == CONNECTION_SESSION);
+    bool polite = c->state == CONNECTION_QUITTING || c->state == CONNECTION_SESSION;
+    drop_session(c, polite && !c->worker->stopping);
     c->state = CONNECTION_OVER;
     walk_free(&c->walk);
     if (c->delivery != NULL)
@@ -307,7 +308,8 @@ static void on_stream_end(enum stream_end end, const char *text, void *ctx)
     }
     if (c->client == NULL)
         return;
-    if (c->tls_handshaking || end == STREAM_END_TLS)
+    (void)end; /* a TLS record that does not decrypt ends an established session like a reset */
+    if (c->tls_handshaking)
         smtp_client_tls_failed(c->client, text, time_monotonic_ms());
     else
         smtp_client_closed(c->client, text, time_monotonic_ms());
@@ -428,7 +430,7 @@ static void on_ended(struct connection *c)
     bool reused = c->completed > 0;
     struct policy_situation situation = {
         .opportunistic = site_target(c->site)->tls == CONFIG_TLS_OPPORTUNISTIC,
-        .under_tls = c->tls_tried,
+        .under_tls = c->tls_tried || result.stage == SMTP_STAGE_STARTTLS,
         .helo_only = c->helo_only,
         .dot_sent = c->delivery != NULL && c->delivery->sent,
     };
@@ -436,12 +438,16 @@ static void on_ended(struct connection *c)
         connection_end(c);
         return;
     }
-    if (reused && !situation.dot_sent && !c->delivery->unit->requeued) {
+    policy_judge_session(&result, &c->last);
+    if (c->worker->stopping) {
+        connection_end(c);
+        return;
+    }
+    if (reused && !situation.dot_sent && !c->delivery->unit->requeued &&
+        !delivery_has_progress(c->delivery)) {
         connection_end(c); /* stale: the unit goes back to the queue, no attempt is counted */
         return;
     }
-    if (result.failure != SMTP_FAIL_NONE)
-        policy_judge(&result, &c->last);
     drop_session(c, true);
     c->tls_tried = false;
     switch (policy_after_end(&result, &situation)) {
@@ -487,9 +493,12 @@ static void go_idle(struct connection *c)
 /* The session is ready for the next transaction. @return true: something was done, look again */
 static bool use_ready_session(struct connection *c)
 {
+    if (c->worker->stopping) { /* no further transaction, also of a unit that is half done */
+        connection_end(c);
+        return true;
+    }
     if (c->delivery == NULL) {
-        if (c->worker->stopping ||
-            c->transactions >= c->settings->config->delivery.site_messages_per_connection) {
+        if (c->transactions >= c->settings->config->delivery.site_messages_per_connection) {
             connection_quit(c);
             return true;
         }

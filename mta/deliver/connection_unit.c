@@ -10,7 +10,6 @@
 
 #define CONTENT_STEP       (64 * 1024)
 #define STREAM_PENDING_MAX (256 * 1024)
-#define STORE_AGAIN_MS     10000
 
 static void on_signed(const char *prefix, void *ctx)
 {
@@ -40,8 +39,8 @@ static bool load(struct connection *c, struct unit *unit)
     case DELIVERY_READY:
         break;
     case DELIVERY_LATER:
-        queue_park(deliver->queue, unit->id, unit->number, time_wall_ms() + STORE_AGAIN_MS);
         scheduler_finish(deliver->scheduler, unit);
+        feeder_recover(deliver->feeder);
         return false;
     case DELIVERY_SKIP:
         scheduler_finish(deliver->scheduler, unit);
@@ -191,6 +190,15 @@ static void settle(struct connection *c)
     settle_delivery(d, on_settled, c);
 }
 
+static void fail_rest_of_session(struct delivery *d)
+{
+    struct mail_outcome rest = {0};
+    outcome_set(&rest, OUTCOME_DEFERRED, 0, "4.4.2",
+                "the session ended before this recipient's turn");
+    delivery_fail_rest(d, &rest);
+    outcome_clear(&rest);
+}
+
 void connection_end_transaction(struct connection *c)
 {
     struct delivery *d = c->delivery;
@@ -217,11 +225,7 @@ void connection_end_transaction(struct connection *c)
     if (d->waiting_count > 0 && c->news.ended) {
         /* Further recipients of the unit, and the session has ended: they wait for the next
          * attempt. */
-        struct mail_outcome rest = {0};
-        outcome_set(&rest, OUTCOME_DEFERRED, 0, "4.4.2",
-                    "the session ended before this recipient's turn");
-        delivery_fail_rest(d, &rest);
-        outcome_clear(&rest);
+        fail_rest_of_session(d);
     }
     if (d->waiting_count == 0)
         settle(c);
@@ -239,12 +243,24 @@ void connection_give_up(struct connection *c)
 
 void connection_drop_unit(struct connection *c)
 {
-    struct scheduler *scheduler = c->worker->deliver->scheduler;
+    struct deliver *deliver = c->worker->deliver;
+    struct scheduler *scheduler = deliver->scheduler;
     struct unit *unit = c->delivery->unit;
+    if (delivery_has_progress(c->delivery)) {
+        /* An earlier transaction of this attempt has been answered: that must not be forgotten. */
+        fail_rest_of_session(c->delivery);
+        settle(c);
+        return;
+    }
     delivery_free(&c->delivery);
     c->in_transaction = false;
-    if (c->worker->stopping || unit->requeued) {
+    if (c->worker->stopping) { /* it waits in the store as it did */
         scheduler_finish(scheduler, unit);
+        return;
+    }
+    if (unit->requeued) {
+        scheduler_finish(scheduler, unit);
+        feeder_recover(deliver->feeder);
         return;
     }
     unit->requeued = true;

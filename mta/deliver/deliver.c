@@ -9,6 +9,9 @@
 
 #include "mta/base/time.h"
 #include "mta/deliver/deliver_private.h"
+#include "mta/net/stream.h"
+
+#define LINGER_MS 20 /* between two looks at streams that are closing */
 
 /* ---- settings ---- */
 
@@ -155,8 +158,9 @@ void deliver_on_fresh(const struct queue_unit_ref *units, size_t count, void *ct
 {
     struct deliver *deliver = ctx;
     for (size_t i = 0; i < count; i++) {
-        if (scheduler_offer(deliver->scheduler, units[i].id, units[i].unit, units[i].domain) ==
-            OFFER_FULL)
+        enum offer offer =
+            scheduler_offer(deliver->scheduler, units[i].id, units[i].unit, units[i].domain);
+        if (offer == OFFER_FULL)
             queue_park(deliver->queue, units[i].id, units[i].unit, time_wall_ms());
     }
 }
@@ -233,6 +237,11 @@ static int start_workers(struct deliver *deliver, struct loop **loops, size_t co
     return 0;
 }
 
+static void on_linger(uv_timer_t *timer)
+{
+    worker_check_stopped(timer->data);
+}
+
 void worker_check_stopped(struct worker *worker)
 {
     struct deliver *deliver = worker->deliver;
@@ -240,12 +249,15 @@ void worker_check_stopped(struct worker *worker)
         worker->recording > 0 || worker->signing > 0 || worker->failing > 0 ||
         worker->resolving != NULL)
         return;
+    if (stream_open_count() > 0) { /* they say their last words, for a few seconds at most */
+        uv_timer_start(&worker->grace, on_linger, LINGER_MS, 0);
+        return;
+    }
     worker->closed = true;
     dns_close(&worker->dns);
     queue_port_free(&worker->port);
     uv_close((uv_handle_t *)&worker->port_async, NULL);
-    if (worker->grace_open)
-        uv_close((uv_handle_t *)&worker->grace, NULL);
+    uv_close((uv_handle_t *)&worker->grace, NULL);
     if (atomic_fetch_sub(&deliver->workers_left, 1) == 1)
         deliver->on_stopped(deliver->on_stopped_ctx);
 }
@@ -260,17 +272,14 @@ static void on_grace_over(uv_timer_t *timer)
 static void stop_worker(struct loop *loop, void *arg)
 {
     struct worker *worker = arg;
+    uv_timer_init(loop_uv(loop), &worker->grace);
+    worker->grace.data = worker;
+    uv_timer_start(&worker->grace, on_grace_over, worker->deliver->grace_ms, 0);
     worker->stopping = true;
     if (worker == &worker->deliver->workers[0])
         feeder_stop(worker->deliver->feeder);
     resolve_cancel_all(worker);
     connection_stop_all(worker, false);
-    if (worker->closed)
-        return;
-    uv_timer_init(loop_uv(loop), &worker->grace);
-    worker->grace.data = worker;
-    worker->grace_open = true;
-    uv_timer_start(&worker->grace, on_grace_over, worker->deliver->grace_ms, 0);
     worker_check_stopped(worker);
 }
 

@@ -44,9 +44,8 @@ struct worker {
     struct resolving *resolving;
     size_t failing; /* lists of units being settled in steps */
     bool stopping, closed;
-    uv_timer_t grace;
-    bool grace_open;
-    uint64_t random; /* xorshift state */
+    uv_timer_t grace; /* once stopping */
+    uint64_t random;  /* xorshift state */
 };
 
 struct deliver {
@@ -88,6 +87,9 @@ void feeder_expect(struct feeder *feeder,
                    int64_t due_unix_ms); /* any thread: be awake at that time */
 void feeder_look_again(
     struct feeder *feeder); /* any thread: a domain with due work found no room in memory */
+/* Any thread: a unit had to be forgotten although it waits in the store, which cannot be trusted to
+ * tell of it (an I/O error): all is read anew in a few seconds. */
+void feeder_recover(struct feeder *feeder);
 void feeder_wake(struct feeder *feeder); /* any thread: something became due or has room */
 void feeder_stop(struct feeder *feeder); /* on its loop */
 void feeder_free(struct feeder **feederp);

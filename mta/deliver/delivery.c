@@ -137,6 +137,17 @@ struct mail_outcome *delivery_batch_outcome(struct delivery *d, size_t index)
     return &d->outcomes[d->waiting[index]];
 }
 
+bool delivery_has_progress(const struct delivery *d)
+{
+    for (size_t i = 0; i < d->envelope->recipient_count; i++) {
+        enum outcome_kind kind = d->outcomes[i].kind;
+        if (d->states[i] == QUEUE_RCPT_WAITING &&
+            (kind == OUTCOME_DELIVERED || kind == OUTCOME_FAILED))
+            return true;
+    }
+    return false;
+}
+
 void delivery_end_batch(struct delivery *d, bool again)
 {
     bool progress = false;

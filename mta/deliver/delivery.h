@@ -48,6 +48,8 @@ MUST_USE bool delivery_begin_batch(struct delivery *delivery, size_t max,
 /* Takes the recipients of the batch off the waiting list, but for those whose outcome is ANOTHER
  * (if one got further) or, with `again`, all that have not failed for good. */
 void delivery_end_batch(struct delivery *delivery, bool again);
+/* Has this attempt ended a recipient (delivered, failed for good) that is not recorded yet? */
+bool delivery_has_progress(const struct delivery *delivery);
 struct mail_outcome *delivery_batch_outcome(struct delivery *delivery, size_t index);
 
 /* Content from the current offset: prefix, then body. @return count, 0 at the end, < 0: the store

@@ -3,7 +3,11 @@
  *
  * On the first loop, in steps of a few ms. `next` is read in order of time up to now; a domain
  * found there is marked as having a backlog, and its `due` rows are drawn while its window has
- * room. */
+ * room.
+ *
+ * `next` names only the earliest entry of a domain, and that of a unit in delivery stays there
+ * until its outcome is recorded: what becomes due behind it is not seen by time alone. So while
+ * units are in memory, `next` is read from its beginning every few seconds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +18,13 @@
 #define FRESH_STEP       128
 #define DUE_STEP         1024
 #define PURGE_MS         60000
+#define BLOCKED_PURGE_MS 1000 /* the next purge while there are too many domains in memory */
 #define LONGEST_SLEEP_MS 60000
-#define BUSY_MS          200 /* look again while the scheduler is full */
+#define BUSY_MS          200  /* look again while the scheduler is full */
+#define SWEEP_MS         2000 /* at least, between two readings of `next` from its beginning */
+#define SWEEP_SHARE      20   /* of the time at most one in so many goes into it */
+#define RECOVER_MS       10000
+#define FRESH_AGAIN_MS   600000 /* nothing should be found then; a lost unit would be */
 
 struct feeder {
     struct deliver *deliver;
@@ -27,8 +36,13 @@ struct feeder {
     int64_t position_ms; /* in `next`: all before was seen */
     char position[QUEUE_DOMAIN_MAX + 1];
     uint64_t purge_at_ms;
-    bool stopped;
+    uint64_t swept_from_ms; /* monotonic: when this reading from the beginning was begun, */
+    uint64_t sweep_at_ms;   /* and the next is due; 0: while one is under way */
+    uint64_t fresh_at_ms;   /* when `fresh` is read anew */
+    pthread_mutex_t lock;   /* stopped: no post to a loop that may be gone */
+    bool stopped;           /* changed on the loop only */
     atomic_bool posted;
+    atomic_bool recover;              /* units were forgotten */
     atomic_bool look_again;           /* domains before the position have due work */
     _Atomic int64_t awake_at_unix_ms; /* when the timer fires, by the wall clock */
 };
@@ -125,7 +139,7 @@ struct due_walk {
     struct feeder *feeder;
     const char *domain;
     size_t left;
-    bool full;
+    bool full, taken;
 };
 
 static bool on_due(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx)
@@ -133,7 +147,8 @@ static bool on_due(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx)
     struct due_walk *walk = ctx;
     (void)due_unix_ms;
     enum offer offer = scheduler_offer(walk->feeder->deliver->scheduler, id, unit, walk->domain);
-    walk->full = offer == OFFER_FULL;
+    walk->full = offer == OFFER_FULL || offer == OFFER_STOPPED;
+    walk->taken = walk->taken || offer == OFFER_TAKEN;
     return !walk->full && --walk->left > 0;
 }
 
@@ -144,11 +159,11 @@ static bool draw_domain(struct feeder *feeder, int64_t now)
     struct scheduler *scheduler = feeder->deliver->scheduler;
     if (!scheduler_next_backlog(scheduler, domain, sizeof domain))
         return false;
-    struct due_walk walk = {feeder, domain, SCHEDULER_WINDOW_MAX, false};
+    struct due_walk walk = {feeder, domain, SCHEDULER_WINDOW_MAX, false, false};
     int rc = queue_read_due(feeder->deliver->queue, domain, now, on_due, &walk);
     if (rc < 0 || walk.full || walk.left == 0) {
         bool marked = scheduler_mark_backlog(scheduler, domain);
-        return marked && rc == 0 && !walk.full;
+        return marked && rc == 0 && walk.taken; /* others may have room where this one is full */
     }
     scheduler_drawn(scheduler, domain, now);
     return true;
@@ -175,36 +190,86 @@ static uint64_t until_next_due(struct feeder *feeder, int64_t now)
     return first.due_unix_ms > now ? (uint64_t)(first.due_unix_ms - now) + 1 : 1;
 }
 
+static void begin_sweep(struct feeder *feeder, uint64_t now_ms)
+{
+    feeder->position_ms = 0;
+    feeder->position[0] = '\0';
+    feeder->swept_from_ms = now_ms;
+    feeder->sweep_at_ms = 0;
+}
+
+static void read_fresh_anew(struct feeder *feeder, uint64_t now_ms)
+{
+    feeder->fresh_from = 0;
+    feeder->fresh_done = false;
+    feeder->boundary = UINT64_MAX;
+    feeder->fresh_at_ms = now_ms + FRESH_AGAIN_MS;
+}
+
+/* What is to be begun from the beginning at this time. */
+static void restart_what_is_due(struct feeder *feeder, int64_t now, uint64_t now_ms)
+{
+    if (feeder->fresh_at_ms == 0)
+        feeder->fresh_at_ms = now_ms + FRESH_AGAIN_MS;
+    if (atomic_exchange(&feeder->recover, false) && feeder->fresh_at_ms > now_ms + RECOVER_MS)
+        feeder->fresh_at_ms = now_ms + RECOVER_MS;
+    bool anew = now_ms >= feeder->fresh_at_ms;
+    if (anew)
+        read_fresh_anew(feeder, now_ms);
+    bool sweep = feeder->sweep_at_ms != 0 && now_ms >= feeder->sweep_at_ms;
+    bool clock_went_back = now < feeder->position_ms;
+    if (atomic_exchange(&feeder->look_again, false) || anew || sweep || clock_went_back)
+        begin_sweep(feeder, now_ms);
+}
+
+static void end_sweep(struct feeder *feeder)
+{
+    if (feeder->sweep_at_ms != 0)
+        return;
+    uint64_t now_ms = time_monotonic_ms();
+    uint64_t pause_ms = (now_ms - feeder->swept_from_ms) * SWEEP_SHARE;
+    feeder->sweep_at_ms = now_ms + (pause_ms > SWEEP_MS ? pause_ms : SWEEP_MS);
+}
+
+static uint64_t until_next_step(struct feeder *feeder, int64_t now)
+{
+    uint64_t sleep_ms = until_next_due(feeder, now);
+    uint64_t now_ms = time_monotonic_ms();
+    uint64_t at_ms = feeder->fresh_at_ms;
+    if (!scheduler_is_empty(feeder->deliver->scheduler) && feeder->sweep_at_ms < at_ms)
+        at_ms = feeder->sweep_at_ms;
+    uint64_t left_ms = at_ms > now_ms ? at_ms - now_ms : 1;
+    return left_ms < sleep_ms ? left_ms : sleep_ms;
+}
+
 static void step(struct feeder *feeder)
 {
     if (feeder->stopped)
         return;
+    /* What is inserted from here on may be missed by this step: it has to wake the next. */
+    atomic_store(&feeder->awake_at_unix_ms, INT64_MAX);
     int64_t now = time_wall_ms();
     uint64_t now_ms = time_monotonic_ms();
-    if (now < feeder->position_ms) {
-        /* The clock went back: what lies between was seen, what is inserted there is told by a
-         * hook. */
-        feeder->position_ms = now;
-        feeder->position[0] = '\0';
-    }
     if (now_ms >= feeder->purge_at_ms) {
         scheduler_purge(feeder->deliver->scheduler, now_ms);
         feeder->purge_at_ms = now_ms + PURGE_MS;
     }
+    restart_what_is_due(feeder, now, now_ms);
     bool blocked = false;
-    if (atomic_exchange(&feeder->look_again, false)) {
-        feeder->position_ms = 0;
-        feeder->position[0] = '\0';
-    }
     bool more = draw_fresh(feeder);
     more = find_domains(feeder, now, &blocked) || more;
     more = draw_domain(feeder, now) || more;
-    if (more)
+    if (blocked && feeder->purge_at_ms > now_ms + BLOCKED_PURGE_MS)
+        feeder->purge_at_ms = now_ms + BLOCKED_PURGE_MS;
+    if (more) {
         sleep_for(feeder, 0);
-    else if (!feeder->fresh_done || blocked)
+        return;
+    }
+    end_sweep(feeder);
+    if (!feeder->fresh_done || blocked)
         sleep_for(feeder, BUSY_MS);
     else
-        sleep_for(feeder, until_next_due(feeder, now));
+        sleep_for(feeder, until_next_step(feeder, now));
 }
 
 static void wake_on_loop(struct loop *loop, void *arg)
@@ -227,10 +292,19 @@ void feeder_look_again(struct feeder *feeder)
     feeder_wake(feeder);
 }
 
+void feeder_recover(struct feeder *feeder)
+{
+    atomic_store(&feeder->recover, true);
+    feeder_wake(feeder);
+}
+
 void feeder_wake(struct feeder *feeder)
 {
-    if (!atomic_exchange(&feeder->posted, true) && !loop_post(feeder->loop, wake_on_loop, feeder))
+    pthread_mutex_lock(&feeder->lock);
+    if (!feeder->stopped && !atomic_exchange(&feeder->posted, true) &&
+        !loop_post(feeder->loop, wake_on_loop, feeder))
         atomic_store(&feeder->posted, false);
+    pthread_mutex_unlock(&feeder->lock);
 }
 
 static void start_on_loop(struct loop *loop, void *arg)
@@ -238,6 +312,7 @@ static void start_on_loop(struct loop *loop, void *arg)
     struct feeder *feeder = arg;
     uv_timer_init(loop_uv(loop), &feeder->timer);
     feeder->timer.data = feeder;
+    begin_sweep(feeder, time_monotonic_ms());
     step(feeder);
 }
 
@@ -247,6 +322,7 @@ struct feeder *feeder_new(struct deliver *deliver, struct loop *loop, uint64_t b
     feeder->deliver = deliver;
     feeder->loop = loop;
     feeder->boundary = boundary;
+    pthread_mutex_init(&feeder->lock, NULL);
     return feeder;
 }
 
@@ -260,13 +336,18 @@ void feeder_stop(struct feeder *feeder)
 {
     if (feeder->stopped)
         return;
+    pthread_mutex_lock(&feeder->lock);
     feeder->stopped = true;
+    pthread_mutex_unlock(&feeder->lock);
     uv_timer_stop(&feeder->timer);
     uv_close((uv_handle_t *)&feeder->timer, NULL);
 }
 
 void feeder_free(struct feeder **feederp)
 {
+    if (*feederp == NULL)
+        return;
+    pthread_mutex_destroy(&(*feederp)->lock);
     free(*feederp);
     *feederp = NULL;
 }

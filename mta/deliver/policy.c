@@ -27,7 +27,7 @@ static void judge_reply(const struct smtp_result *result, struct mail_outcome *o
 {
     const struct smtp_reply *reply = &result->reply;
     const char *status = reply->status[0] != '\0' ? reply->status : default_status(reply->code);
-    bool of_the_host = result->stage < SMTP_STAGE_MAIL;
+    bool of_the_host = result->stage < SMTP_STAGE_MAIL || result->stage > SMTP_STAGE_DOT;
 
     if (says_too_many(result)) {
         outcome_set(out, OUTCOME_ANOTHER, reply->code, "4.5.3", reply->text);
@@ -43,7 +43,7 @@ static void judge_reply(const struct smtp_result *result, struct mail_outcome *o
                     reply->text);
         return;
     }
-    /* A refused greeting, EHLO or STARTTLS belongs to the host, whatever its first digit. */
+    /* A refused greeting, EHLO, STARTTLS or RSET belongs to the host, whatever its first digit. */
     outcome_set(out, OUTCOME_DEFERRED, reply->code, status[0] == '4' ? status : "4.3.2",
                 reply->text);
 }
@@ -97,6 +97,16 @@ void policy_judge(const struct smtp_result *result, struct mail_outcome *outcome
         return;
     }
     unreachable_bug();
+}
+
+void policy_judge_session(const struct smtp_result *result, struct mail_outcome *outcome_out)
+{
+    policy_judge(result, outcome_out);
+    if (outcome_out->kind == OUTCOME_DEFERRED)
+        return;
+    outcome_out->kind = OUTCOME_DEFERRED;
+    if (outcome_out->status[0] != '4')
+        memcpy(outcome_out->status, "4.3.2", sizeof "4.3.2");
 }
 
 enum policy_next policy_after_end(const struct smtp_result *result,

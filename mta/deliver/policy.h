@@ -10,6 +10,10 @@
 /* The outcome for a recipient from the session's result. */
 void policy_judge(const struct smtp_result *result, struct mail_outcome *outcome_out);
 
+/* The same for what waits on a session that ended: whatever ended it, it is never the recipients'
+ * fault, and nothing was delivered by it. Always OUTCOME_DEFERRED. */
+void policy_judge_session(const struct smtp_result *result, struct mail_outcome *outcome_out);
+
 /* What the connection does after a session ended while a unit was waiting for it. */
 enum policy_next {
     POLICY_NEXT_ADDRESS, /* the host itself failed: its next address, then the next host */

@@ -65,7 +65,11 @@ static void succeed(struct resolving *r, struct site_target *target, uint32_t tt
     /* The key names all that decides what a connection may carry: equal key, equal site. */
     struct buf key;
     buf_init(&key, SITE_HOSTS_MAX * (DNS_NAME_MAX + 16));
-    buf_printf(&key, "%s tls=%d", target->fixed ? "relay" : "mx", (int)target->tls);
+    buf_printf(&key, "%s tls=%d",
+               target->fixed      ? "relay"
+               : target->implicit ? "host"
+                                  : "mx",
+               (int)target->tls);
     for (size_t i = 0; i < target->host_count; i++)
         buf_printf(&key, " %u:%s:%u", target->hosts[i].preference, target->hosts[i].name,
                    target->hosts[i].port);

@@ -228,6 +228,9 @@ void scheduler_connected(struct scheduler *s, struct site *site)
     pthread_mutex_lock(&s->lock);
     assert(site->connecting > 0);
     site->connecting--;
+    /* What came while it was connecting has waited for the result: this one is busy with its own
+     * unit. */
+    stir(s, site);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -348,16 +351,28 @@ static void place(struct scheduler *s, struct domain *domain, struct unit *unit)
     }
 }
 
+/* How many units the domain may hold: never more than there is room left for all others, so that a
+ * few slow destinations cannot fill the memory and a further one always finds a place. */
+static size_t window_of(const struct scheduler *s)
+{
+    size_t used = HASH_COUNT(s->slots);
+    size_t room = used < SCHEDULER_UNITS_MAX ? SCHEDULER_UNITS_MAX - used : 0;
+    return room < SCHEDULER_WINDOW_MAX ? room : SCHEDULER_WINDOW_MAX;
+}
+
 static enum offer offer_locked(struct scheduler *s, const struct slot_key *key, const char *name)
 {
     struct slot *slot;
     HASH_FIND(hh, s->slots, key, sizeof *key, slot);
     if (slot != NULL)
         return OFFER_KNOWN;
-    if (s->stopping || HASH_COUNT(s->slots) >= SCHEDULER_UNITS_MAX)
+    if (s->stopping)
+        return OFFER_STOPPED;
+    size_t window = window_of(s);
+    if (window == 0)
         return OFFER_FULL;
     struct domain *domain = find_domain(s, name, true);
-    if (domain->units >= SCHEDULER_WINDOW_MAX)
+    if (domain->units >= window)
         return OFFER_FULL;
 
     slot = mem_alloc(sizeof *slot);
@@ -519,7 +534,7 @@ bool scheduler_next_backlog(struct scheduler *s, char *name, size_t size)
     s->starved_backlog = false;
     struct domain *previous = NULL;
     for (struct domain *d = s->backlog_head; d != NULL; previous = d, d = d->next_backlog) {
-        if (d->units > SCHEDULER_WINDOW_MAX / 2)
+        if (d->units > window_of(s) / 2)
             continue;
         snprintf(name, size, "%s", d->name);
         unlink_backlog(s, previous, d);
@@ -534,19 +549,29 @@ done:
 bool scheduler_has_room(struct scheduler *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool room = !s->stopping && HASH_COUNT(s->slots) < SCHEDULER_UNITS_MAX / 2;
+    bool room = !s->stopping && window_of(s) > 0;
     pthread_mutex_unlock(&s->lock);
     return room;
+}
+
+bool scheduler_is_empty(struct scheduler *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool empty = HASH_COUNT(s->slots) == 0;
+    pthread_mutex_unlock(&s->lock);
+    return empty;
 }
 
 void scheduler_purge(struct scheduler *s, uint64_t now_ms)
 {
     pthread_mutex_lock(&s->lock);
+    /* What is known of a domain is only a convenience: the answer is in the DNS cache as well. */
+    bool crowded = HASH_COUNT(s->domains) > SCHEDULER_DOMAINS_MAX / 2;
     struct domain *domain, *next_domain;
     HASH_ITER(hh, s->domains, domain, next_domain)
     {
         bool idle = domain->units == 0 && !domain->backlog && !domain->resolving;
-        if (idle && domain->known_until_ms <= now_ms)
+        if (idle && (crowded || domain->known_until_ms <= now_ms))
             free_domain(s, domain);
         else if (domain->site != NULL)
             domain->site->wanted = true;

@@ -1,7 +1,8 @@
 /* mta/deliver/scheduler.h - units in memory, grouped by domain and site, and who may take them.
  *
- * One structure under one short lock; any thread. Memory is bounded: a site holds a window of
- * units, all together a limit; what does not fit stays in the store and is drawn later (feeder.c).
+ * One structure under one short lock; any thread. Memory is bounded: a domain holds a window of
+ * units, the smaller the less room is left for all together; what does not fit stays in the store
+ * and is drawn later (feeder.c).
  * A unit in memory is owned by exactly one of: a domain's waiting list, a site's queue, a
  * connection, or the writer that records its outcome. */
 #ifndef MTA_DELIVER_SCHEDULER_H
@@ -72,7 +73,12 @@ void scheduler_reload(struct scheduler *scheduler, const struct config *config);
 void scheduler_stop(
     struct scheduler *scheduler); /* no unit is handed out from now on, no connection asked for */
 
-enum offer { OFFER_TAKEN, OFFER_KNOWN /* is in memory already */, OFFER_FULL };
+enum offer {
+    OFFER_TAKEN,
+    OFFER_KNOWN,   /* is in memory already */
+    OFFER_FULL,    /* no room: it belongs into the store's order of work */
+    OFFER_STOPPED, /* shutting down: it stays in the store as it is */
+};
 enum offer scheduler_offer(struct scheduler *scheduler, uint64_t id, uint16_t number,
                            const char *domain);
 
@@ -134,6 +140,7 @@ void scheduler_drawn(struct scheduler *scheduler, const char *domain, int64_t un
  * again. */
 bool scheduler_next_backlog(struct scheduler *scheduler, char *domain, size_t size);
 bool scheduler_has_room(struct scheduler *scheduler);
+bool scheduler_is_empty(struct scheduler *scheduler); /* no unit in memory */
 void scheduler_purge(struct scheduler *scheduler,
                      uint64_t now_ms); /* forget domains and sites without work */
 

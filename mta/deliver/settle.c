@@ -85,6 +85,14 @@ static void leave_bounce_pending(struct settling *s)
     }
 }
 
+static void log_unrecordable(const struct settling *s, int result, const char *text)
+{
+    char id[QUEUE_ID_TEXT];
+    queue_id_text(s->delivery->unit->id, id);
+    log_event(s->delivery->worker->deliver->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", id),
+              LOG_T("error", queue_error_text(result)), LOG_T("text", text));
+}
+
 static void on_recorded(int result, void *ctx)
 {
     struct settling *s = ctx;
@@ -96,6 +104,18 @@ static void on_recorded(int result, void *ctx)
     if (result == QUEUE_ERR_FULL && s->bounce != NULL) {
         leave_bounce_pending(s);
         record(s);
+        return;
+    }
+    if (result == QUEUE_ERR_LIMIT && s->bounce != NULL) {
+        /* The notification is what does not fit, and never will. */
+        log_unrecordable(s, result, "no bounce could be made");
+        bounce_free(&s->bounce);
+        record(s);
+        return;
+    }
+    if (result == QUEUE_ERR_LIMIT) {
+        log_unrecordable(s, result, "an outcome could not be recorded");
+        finish(s);
         return;
     }
     if (worker
@@ -111,11 +131,7 @@ static void on_recorded(int result, void *ctx)
     s->pause_ms = s->pause_ms == 0 ? AGAIN_FIRST_MS : s->pause_ms * 2;
     if (s->pause_ms > AGAIN_MOST_MS)
         s->pause_ms = AGAIN_MOST_MS;
-    char id[QUEUE_ID_TEXT];
-    queue_id_text(s->delivery->unit->id, id);
-    log_event(worker->deliver->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", id),
-              LOG_T("error", queue_error_text(result)),
-              LOG_T("text", "an outcome could not be recorded; trying again"));
+    log_unrecordable(s, result, "an outcome could not be recorded; trying again");
     uv_timer_start(&s->timer, on_again, s->pause_ms, 0);
 }
 
@@ -281,10 +297,14 @@ static void free_failing(struct failing *f)
 static void fail_one(struct failing *f, struct unit *unit)
 {
     struct delivery *delivery = NULL;
-    if (delivery_load(f->worker, unit, &delivery) != DELIVERY_READY) {
+    enum delivery_load load = delivery_load(f->worker, unit, &delivery);
+    if (load != DELIVERY_READY) {
         scheduler_finish(f->worker->deliver->scheduler, unit);
+        if (load == DELIVERY_LATER)
+            feeder_recover(f->worker->deliver->feeder);
         return;
     }
+    delivery->count_attempt = !delivery->bounce_only;
     delivery_fail_rest(delivery, &f->outcome);
     snprintf(delivery->site, sizeof delivery->site, "%s", f->site);
     snprintf(delivery->host, sizeof delivery->host, "%s", f->host);

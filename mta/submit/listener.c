@@ -165,14 +165,15 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
             hand_over(listener, fd);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        int failure = errno;
+        if (failure == EMFILE || failure == ENFILE || failure == ENOBUFS || failure == ENOMEM) {
             log_event(listener->submit->log, LOG_LEVEL_ERROR, "reject",
-                      LOG_T("listener", listener->text), LOG_T("text", strerror(errno)));
+                      LOG_T("listener", listener->text), LOG_T("text", strerror(failure)));
             uv_poll_stop(
                 &listener->poll); /* what waits in the backlog waits on; spinning helps nobody */
             uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0);
         }
-        if (errno != ECONNABORTED && errno != EINTR)
+        if (failure != ECONNABORTED && failure != EINTR)
             return;
     }
 }

@@ -35,6 +35,7 @@ struct session {
     /* noted by events */
     bool want_tls, want_close;
     bool handshaking, paused, over;
+    bool unread; /* paused because the client does not take our replies */
 };
 
 static void session_step(struct session *s);
@@ -256,13 +257,13 @@ static void steer_reading(struct session *s)
     struct submit *submit = s->worker->submit;
     bool in_data = smtp_server_in_data(s->server);
     bool budget_short = in_data && atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
-    bool stop = budget_short || !smtp_server_wants_input(s->server) ||
-                stream_pending(s->stream) > OUTPUT_MAX;
+    s->unread = stream_pending(s->stream) > OUTPUT_MAX;
     if (budget_short) {
         intake_flush(s->intake); /* what we hold ourselves must not be what everybody waits for */
         atomic_store(&submit->budget_short, true);
-        stop = atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+        budget_short = atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
     }
+    bool stop = budget_short || s->unread || !smtp_server_wants_input(s->server);
     if (stop && !s->paused)
         stream_pause(s->stream);
     else if (!stop && s->paused)
@@ -350,7 +351,7 @@ static void on_timer(uv_timer_t *timer)
     uint64_t limit = s->settings->config->timeouts.server;
     uint64_t now_ms = time_monotonic_ms();
     /* Our own waiting (a commit, the budget) is not the client's idleness. */
-    if (s->paused || smtp_server_answer_pending(s->server))
+    if ((s->paused && !s->unread) || smtp_server_answer_pending(s->server))
         s->active_ms = now_ms;
     uint64_t quiet = now_ms - s->active_ms;
     if (quiet < limit) {

@@ -9,6 +9,8 @@
 
 #include "mta/submit/submit_private.h"
 
+#define LINGER_MS 20 /* between two looks at streams that are closing */
+
 /* ---- settings ---- */
 
 static struct submit_settings *load_settings(const struct config *config, char *error,
@@ -161,16 +163,25 @@ int submit_start(struct submit *submit, struct queue *queue, uv_loop_t *main_loo
     return 0;
 }
 
+static void on_linger(uv_timer_t *timer)
+{
+    submit_check_stopped(timer->data);
+}
+
 void submit_check_stopped(struct submit_worker *worker)
 {
     struct submit *submit = worker->submit;
     if (!worker->stopping || worker->closed || worker->sessions != NULL || worker->intakes != NULL)
         return;
+    if (stream_open_count() >
+        0) { /* the last replies are on their way, for a few seconds at most */
+        uv_timer_start(&worker->grace, on_linger, LINGER_MS, 0);
+        return;
+    }
     worker->closed = true;
     queue_port_free(&worker->port);
     uv_close((uv_handle_t *)&worker->port_async, NULL);
-    if (worker->grace_open)
-        uv_close((uv_handle_t *)&worker->grace, NULL);
+    uv_close((uv_handle_t *)&worker->grace, NULL);
     if (atomic_fetch_sub(&submit->workers_left, 1) == 1)
         submit->on_stopped(submit->on_stopped_ctx);
 }
@@ -188,7 +199,6 @@ static void stop_worker(struct loop *loop, void *arg)
     worker->stopping = true;
     uv_timer_init(loop_uv(loop), &worker->grace);
     worker->grace.data = worker;
-    worker->grace_open = true;
     uv_timer_start(&worker->grace, on_grace_over, worker->submit->grace_ms, 0);
     session_shut_all(worker);
     submit_check_stopped(worker);

@@ -34,8 +34,7 @@ struct submit_worker {
     uv_async_t port_async;
     struct session *sessions;
     struct intake *intakes; /* commits under way */
-    uv_timer_t grace;
-    bool grace_open;
+    uv_timer_t grace;       /* once stopping */
     bool stopping, closed;
 };
 
