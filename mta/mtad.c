@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "mta/base/time.h"
 #include "mta/control/control.h"
 #include "mta/deliver/deliver.h"
+#include "mta/net/stream.h"
 #include "mta/privilege.h"
 #include "mta/submit/submit.h"
 #include "tls/tls.h"
@@ -24,6 +26,7 @@
 #define DEFAULT_CONFIG "/etc/mta/mta.yaml"
 #define ERROR_MAX      768
 #define LOOPS_MAX      64
+#define DRAIN_MS       1000 /* for peers to take our last bytes, once all work is done */
 
 enum { EXIT_WRONG = 2 /* usage or configuration */ };
 
@@ -42,8 +45,8 @@ struct mtad {
     uv_loop_t main_loop;
     uv_signal_t term, interrupt, hangup;
     uv_async_t part_stopped;
-    int parts_left; /* submit and deliver, until both have stopped */
-    bool stopping, stopping_now;
+    atomic_size_t parts_left; /* submit and deliver, then the loops */
+    bool stopping, stopping_now, draining;
     uint64_t started_ms;
 };
 
@@ -155,24 +158,42 @@ static void on_hangup(uv_signal_t *handle, int signum)
 
 /* ---- stopping ---- */
 
-static void on_part_stopped(uv_async_t *async)
-{
-    struct mtad *mtad = async->data;
-    uv_stop(&mtad->main_loop);
-}
-
-/* On a loop thread: submit and deliver each call it once. */
+/* On a loop thread: submit and deliver each call it once, then each loop. */
 static void part_stopped(void *ctx)
 {
     struct mtad *mtad = ctx;
-    if (__atomic_sub_fetch(&mtad->parts_left, 1, __ATOMIC_ACQ_REL) == 0)
+    if (atomic_fetch_sub(&mtad->parts_left, 1) == 1)
         uv_async_send(&mtad->part_stopped);
+}
+
+static void drain_loop(struct loop *loop, void *arg)
+{
+    struct mtad *mtad = arg;
+    stream_drain(loop_uv(loop), mtad->stopping_now ? 0 : DRAIN_MS, part_stopped, mtad);
+}
+
+/* Both parts have stopped: what they closed gracefully gets a moment; then the loops can end. */
+static void on_part_stopped(uv_async_t *async)
+{
+    struct mtad *mtad = async->data;
+    if (mtad->draining) {
+        uv_stop(&mtad->main_loop);
+        return;
+    }
+    mtad->draining = true;
+    atomic_store(&mtad->parts_left, mtad->loop_count);
+    for (size_t i = 0; i < mtad->loop_count; i++) {
+        if (!loop_post(mtad->loops[i], drain_loop, mtad))
+            part_stopped(mtad);
+    }
 }
 
 static void on_term(uv_signal_t *handle, int signum)
 {
     struct mtad *mtad = handle->data;
     (void)signum;
+    if (mtad->draining)
+        return; /* a second at most is left */
     if (mtad->stopping) {
         mtad->stopping_now = true;
         submit_stop_now(mtad->submit);
@@ -359,7 +380,7 @@ static void watch_signals(struct mtad *mtad)
     uv_signal_start(&mtad->hangup, on_hangup, SIGHUP);
     uv_async_init(&mtad->main_loop, &mtad->part_stopped, on_part_stopped);
     mtad->part_stopped.data = mtad;
-    mtad->parts_left = 2;
+    atomic_store(&mtad->parts_left, 2);
 }
 
 static void log_start(const struct mtad *mtad)

@@ -90,4 +90,9 @@ void stream_close(struct stream **streamp, bool graceful);
  * thread. */
 size_t stream_open_count(void);
 
+/* Shutdown: when the last stream of this loop has closed, done(ctx) is called once, on the loop.
+ * Closing ones get grace_ms for their end, then they are cut. All streams must have been given to
+ * stream_close(). */
+void stream_drain(uv_loop_t *loop, uint32_t grace_ms, void (*done)(void *ctx), void *ctx);
+
 #endif

@@ -130,3 +130,55 @@ size_t stream_open_count(void)
 {
     return current != NULL ? current->streams : 0;
 }
+
+/* ---- the end of all ---- */
+
+#define DRAIN_LOOK_MS 5
+
+struct drain {
+    uv_timer_t timer;
+    uint64_t until_ms;
+    void (*done)(void *ctx);
+    void *ctx;
+};
+
+/* The only TCP handles of these loops are streams. */
+static void cut_closing(uv_handle_t *handle, void *unused)
+{
+    (void)unused;
+    if (uv_handle_get_type(handle) != UV_TCP || uv_is_closing(handle))
+        return;
+    struct stream *stream = handle->data;
+    if (stream->life == STREAM_CLOSING || stream->life == STREAM_SHUT)
+        stream_dispose(stream);
+}
+
+static void on_drain_closed(uv_handle_t *handle)
+{
+    struct drain *drain = handle->data;
+    drain->done(drain->ctx);
+    free(drain);
+}
+
+static void on_drain_look(uv_timer_t *timer)
+{
+    struct drain *drain = timer->data;
+    if (stream_open_count() == 0) {
+        uv_close((uv_handle_t *)timer, on_drain_closed);
+        return;
+    }
+    if (uv_now(timer->loop) >= drain->until_ms)
+        uv_walk(timer->loop, cut_closing, NULL);
+}
+
+void stream_drain(uv_loop_t *loop, uint32_t grace_ms, void (*done)(void *ctx), void *ctx)
+{
+    struct drain *drain = mem_alloc(sizeof *drain);
+    uv_update_time(loop);
+    drain->until_ms = uv_now(loop) + grace_ms;
+    drain->done = done;
+    drain->ctx = ctx;
+    uv_timer_init(loop, &drain->timer);
+    drain->timer.data = drain;
+    uv_timer_start(&drain->timer, on_drain_look, 0, DRAIN_LOOK_MS);
+}
