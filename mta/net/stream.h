@@ -59,8 +59,9 @@ size_t stream_pending(const struct stream *stream); /* queued and not yet taken 
 /* Bytes the kernel took (under TLS: of ciphertext), for progress deadlines. */
 uint64_t stream_written_total(const struct stream *stream);
 
-void stream_pause(
-    struct stream *stream); /* no on_bytes until resume; what was decrypted already waits inside */
+/* No on_bytes until resume, at once; what was decrypted already waits inside. A handshake goes on.
+ */
+void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 
 /* Begin TLS after what is queued has been written. Takes the session. Bytes that arrived before
