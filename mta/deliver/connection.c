@@ -230,7 +230,7 @@ static void start_session(struct connection *c)
 static void learn_from_connect(struct connection *c)
 {
     struct memory *memory = c->worker->deliver->memory;
-    memory_forget(memory, MEMORY_UNREACHABLE, c->address);
+    memory_forget(memory, MEMORY_UNREACHABLE, c->place);
     if (c->ipv6)
         memory_forget(memory, MEMORY_IPV6_DEAD, "");
     else if (c->ipv6_failed)
@@ -253,7 +253,7 @@ static void on_stream_open(void *ctx)
 static void on_connect_failed(struct connection *c, const char *text)
 {
     char words[512];
-    memory_learn(c->worker->deliver->memory, MEMORY_UNREACHABLE, c->address,
+    memory_learn(c->worker->deliver->memory, MEMORY_UNREACHABLE, c->place,
                  time_monotonic_ms() + UNREACHABLE_FOR_MS);
     c->ipv6_failed = c->ipv6_failed || c->ipv6;
     snprintf(words, sizeof words, "connect to %s [%s]: %s", c->host, c->address, text);
@@ -366,10 +366,13 @@ static void on_address(const char *host, const char *text, const struct sockaddr
     snprintf(c->host, sizeof c->host, "%s", host);
     snprintf(c->address, sizeof c->address, "%s", text);
     c->ipv6 = address->sa_family == AF_INET6;
+    memory_place(c->place, text,
+                 ntohs(c->ipv6 ? ((const struct sockaddr_in6 *)address)->sin6_port
+                               : ((const struct sockaddr_in *)address)->sin_port));
     memcpy(&c->socket, address, c->ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     c->helo_only = false;
-    c->clear_only = memory_knows(c->worker->deliver->memory, MEMORY_TLS_BROKEN, c->address,
-                                 time_monotonic_ms());
+    c->clear_only =
+        memory_knows(c->worker->deliver->memory, MEMORY_TLS_BROKEN, c->place, time_monotonic_ms());
     connect_here(c);
 }
 
@@ -452,7 +455,7 @@ static void on_ended(struct connection *c)
     c->tls_tried = false;
     switch (policy_after_end(&result, &situation)) {
     case POLICY_SAME_CLEAR:
-        memory_learn(c->worker->deliver->memory, MEMORY_TLS_BROKEN, c->address,
+        memory_learn(c->worker->deliver->memory, MEMORY_TLS_BROKEN, c->place,
                      time_monotonic_ms() + TLS_BROKEN_FOR_MS);
         log_event(c->worker->deliver->log, LOG_LEVEL_WARNING, "attempt", LOG_T("host", c->host),
                   LOG_T("address", c->address), LOG_T("reply", c->last.text),

@@ -37,6 +37,7 @@ struct connection {
 
     struct walk *walk;
     char host[256], address[48], tls[96];
+    char place[MEMORY_KEY_MAX]; /* address and port: what is remembered of it */
     struct sockaddr_storage socket;
     bool ipv6, ipv6_failed; /* this address; an earlier one of this walk */
 

@@ -13,13 +13,18 @@
 struct fact {
     uint64_t until_ms;
     uint8_t kind;
-    char key[47]; /* an IPv6 address in text */
+    char key[MEMORY_KEY_MAX];
 };
 
 struct memory {
     pthread_mutex_t lock;
     struct fact facts[PLACES];
 };
+
+void memory_place(char key[MEMORY_KEY_MAX], const char *address, uint16_t port)
+{
+    snprintf(key, MEMORY_KEY_MAX, "%.47s:%u", address, port);
+}
 
 struct memory *memory_new(void)
 {

@@ -6,12 +6,17 @@
 #include "mta/base/str.h"
 
 enum memory_fact {
-    MEMORY_UNREACHABLE, /* key: address: could not be connected; tried after the others */
-    MEMORY_TLS_BROKEN,  /* key: address: the handshake failed; opportunistic TLS goes in clear */
+    MEMORY_UNREACHABLE, /* key: place: could not be connected; tried after the others */
+    MEMORY_TLS_BROKEN,  /* key: place: the handshake failed; opportunistic TLS goes in clear */
     MEMORY_IPV6_DEAD,   /* key: "": IPv6 connects fail while IPv4 works; IPv4 first */
 };
 
 struct memory;
+
+#define MEMORY_KEY_MAX 56
+/* "address:port": one machine may run several servers. */
+void memory_place(char key[MEMORY_KEY_MAX], const char *address, uint16_t port);
+
 struct memory *memory_new(void);
 void memory_free(struct memory **memoryp);
 void memory_learn(struct memory *memory, enum memory_fact fact, const char *key, uint64_t until_ms);

@@ -127,7 +127,9 @@ static bool is_forbidden(const struct walk *walk, const struct dns_address *addr
 static int rank(const struct walk *walk, const struct candidate *candidate, bool ipv6_dead,
                 uint64_t now_ms)
 {
-    if (memory_knows(walk->worker->deliver->memory, MEMORY_UNREACHABLE, candidate->text, now_ms))
+    char place[MEMORY_KEY_MAX];
+    memory_place(place, candidate->text, host_at_hand(walk)->port);
+    if (memory_knows(walk->worker->deliver->memory, MEMORY_UNREACHABLE, place, now_ms))
         return 2;
     return ipv6_dead && candidate->address.ipv6 ? 1 : 0;
 }
