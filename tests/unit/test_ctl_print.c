@@ -1,0 +1,327 @@
+/* What people see: tables that fit, words for times, and nothing that steers a terminal. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mta/mtactl/print.h"
+
+#define NOW 1795567926123 /* 2026-11-25T00:52:06.123Z */
+
+struct sheet {
+    char *text;
+    size_t len;
+    struct ctl_options options;
+    struct ctl_output output;
+};
+
+static void open_sheet(struct sheet *sheet, enum ctl_verb verb, unsigned width)
+{
+    *sheet = (struct sheet){.text = NULL};
+    for (size_t i = 0; ctl_command_at(i) != NULL; i++) {
+        if (ctl_command_at(i)->verb == verb)
+            sheet->options.command = ctl_command_at(i);
+    }
+    sheet->output = (struct ctl_output){.out = open_memstream(&sheet->text, &sheet->len),
+                                        .options = &sheet->options,
+                                        .width = width,
+                                        .now_unix_ms = NOW};
+    assert_non_null(sheet->output.out);
+}
+
+static void close_sheet(struct sheet *sheet)
+{
+    if (sheet->output.out != NULL)
+        assert_int_equal(fclose(sheet->output.out), 0);
+    sheet->output.out = NULL;
+}
+
+static json_t *parse(const char *text)
+{
+    json_error_t error;
+    json_t *object = json_loads(text, 0, &error);
+    if (object == NULL)
+        fail_msg("%s: %s", error.text, text);
+    return object;
+}
+
+static void assert_contains(const struct sheet *sheet, const char *part)
+{
+    if (strstr(sheet->text, part) == NULL)
+        fail_msg("no \"%s\" in:\n%s", part, sheet->text);
+}
+
+/* Only printable ASCII, ends of line, and UTF-8 beyond. */
+static void assert_safe(const struct sheet *sheet)
+{
+    for (const char *p = sheet->text; *p != '\0'; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c != '\n' && (c < 0x20 || c == 0x7F))
+            fail_msg("byte %02x in:\n%s", c, sheet->text);
+    }
+}
+
+static const char *const list_lines[] = {
+    "{\"id\":\"0H5KJAAAAAAA0\",\"domain\":\"a.example\",\"sender\":\"\",\"recipients\":"
+    "[\"x@a.example\"],\"recipient_count\":1,\"state\":\"queued\",\"next\":null,\"attempts\":0,"
+    "\"size\":4233,\"age\":59}",
+    "{\"id\":\"0H5KJAAAAAAA1\",\"domain\":\"a.example\",\"sender\":"
+    "\"a-very-long-local-part-of-an-address@sub.domain.example\",\"recipients\":"
+    "[\"x@a.example\",\"y@a.example\"],\"recipient_count\":12,\"state\":\"deferred\",\"next\":"
+    "\"2026-11-25T00:56:06.123Z\",\"attempts\":2,\"size\":52428800,\"age\":176400}",
+    "{\"id\":\"0H5KJAAAAAAA2\",\"state\":\"damaged\",\"reason\":\"bad \\u001b[31m\",\"size\":7}",
+};
+
+static void print_lines(struct sheet *sheet)
+{
+    for (size_t i = 0; i < sizeof list_lines / sizeof list_lines[0]; i++) {
+        json_t *unit = parse(list_lines[i]);
+        ctl_print_unit(&sheet->output, unit);
+        json_decref(unit);
+    }
+    close_sheet(sheet);
+}
+
+static void test_list_whole(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    open_sheet(&sheet, CTL_LIST, 0);
+    print_lines(&sheet);
+    assert_safe(&sheet);
+    assert_string_equal(
+        sheet.text,
+        "ID             AGE      SIZE    STATE     NEXT       SENDER                        "
+        "RECIPIENTS\n"
+        "0H5KJAAAAAAA0  59s      4.1K    queued    now        <>                            "
+        "x@a.example\n"
+        "0H5KJAAAAAAA1  2d1h     50M     deferred  in 4m      "
+        "a-very-long-local-part-of-an-address@sub.domain.example  x@a.example, y@a.example and 10 "
+        "more\n"
+        "0H5KJAAAAAAA2  -        7       damaged   -          -                             bad "
+        "\\x1b[31m\n");
+    free(sheet.text);
+}
+
+static void test_list_cut(void **state)
+{
+    (void)state;
+    static const unsigned widths[] = {80, 81, 100, 132, 200};
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        struct sheet sheet;
+        open_sheet(&sheet, CTL_LIST, widths[i]);
+        print_lines(&sheet);
+        char *save = NULL;
+        for (char *line = strtok_r(sheet.text, "\n", &save); line != NULL;
+             line = strtok_r(NULL, "\n", &save)) {
+            if (strlen(line) > widths[i])
+                fail_msg("%zu columns of %u: %s", strlen(line), widths[i], line);
+        }
+        free(sheet.text);
+    }
+    /* On less than the table needs, lines wrap, but every column keeps its least. */
+    struct sheet sheet;
+    open_sheet(&sheet, CTL_LIST, 20);
+    print_lines(&sheet);
+    assert_contains(&sheet, "0H5KJAAAAAAA1  2d1h     50M     deferred  in 4m      a-very-long~");
+    free(sheet.text);
+}
+
+static void test_cells(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned columns;
+        bool cut, pad;
+        const char *cell;
+    } cases[] = {
+        {"abc", 5, true, true, "abc  "},
+        {"abc", 5, true, false, "abc"},
+        {"abcde", 5, true, true, "abcde"},
+        {"abcdef", 5, true, true, "abcd~"},
+        {"abcdef", 5, false, true, "abcdef"},
+        {"\xc3\xa9\xc3\xa9\xc3\xa9", 2, true, true, "\xc3\xa9~"}, /* whole characters */
+        {"\xc3\xa9", 3, true, true, "\xc3\xa9  "},
+        {"\x1b[2J", 9, true, true, "\\x1b[2J  "},
+        {"\xff", 9, false, false, "\\xff"},
+        {"\xc2\x9b"
+         "1m",
+         20, false, false, "\\xc2\\x9b1m"}, /* a C1 control */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sheet sheet;
+        open_sheet(&sheet, CTL_LIST, 0);
+        ctl_print_cell(sheet.output.out, cases[i].text, cases[i].columns, cases[i].cut,
+                       cases[i].pad);
+        close_sheet(&sheet);
+        assert_string_equal(sheet.text, cases[i].cell);
+        free(sheet.text);
+    }
+}
+
+static void test_show(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    json_t *message = parse(
+        "{\"id\":\"0H5KJAAAAAAA0\",\"sender\":\"s@s.example\",\"size\":4233,\"accepted\":"
+        "\"2026-11-25T00:00:00.000Z\",\"age\":3126,\"8bit\":true,\"bounce\":false,\"sign_domain\":"
+        "\"s.example\",\"units\":[{\"domain\":\"a.example\",\"state\":\"deferred\",\"next\":"
+        "\"2026-11-25T00:56:06.123Z\",\"attempts\":2},{\"domain\":\"b.example\",\"state\":"
+        "\"active\",\"next\":null,\"attempts\":0}],\"recipients\":[{\"address\":\"x@a.example\","
+        "\"domain\":\"a.example\",\"state\":\"waiting\",\"attempt_count\":50,\"attempts\":["
+        "{\"time\":\"2026-11-25T00:00:01.500Z\",\"host\":\"mx.a.example\",\"address\":"
+        "\"192.0.2.1\",\"code\":451,\"status\":\"4.7.1\",\"text\":\"later \\u001b[31m\\n250 ok\","
+        "\"tls\":\"TLS1.3\"},{\"time\":\"2026-11-25T00:05:01.500Z\",\"host\":\"\",\"address\":"
+        "\"\",\"code\":0,\"status\":\"4.4.3\",\"text\":\"DNS: timed out\",\"tls\":\"\"}]},"
+        "{\"address\":\"y@b.example\",\"domain\":\"b.example\",\"state\":\"waiting\","
+        "\"attempt_count\":0,\"attempts\":[]}],\"attempts_cut\":true}");
+    open_sheet(&sheet, CTL_SHOW, 0);
+    ctl_print_show(&sheet.output, message);
+    close_sheet(&sheet);
+    assert_safe(&sheet);
+    assert_contains(&sheet, "Sender    <s@s.example>\n");
+    assert_contains(&sheet, "Accepted  2026-11-25 00:00:00Z, 52m ago\n");
+    assert_contains(&sheet, "Size      4,233 bytes, 8-bit\n");
+    assert_contains(&sheet,
+                    "a.example: deferred, next attempt in 4m, at 2026-11-25 00:56:06Z; 2 "
+                    "attempts so far\n  <x@a.example>  waiting  (2 of 50 attempts follow)\n");
+    assert_contains(&sheet, "      2026-11-25 00:00:01Z  mx.a.example[192.0.2.1]  TLS1.3\n"
+                            "          451 4.7.1 later \\x1b[31m\\x0a250 ok\n");
+    assert_contains(&sheet,
+                    "      2026-11-25 00:05:01Z  no host\n          4.4.3 DNS: timed out\n");
+    assert_contains(&sheet,
+                    "b.example: being delivered at this moment\n  <y@b.example>  waiting\n");
+    assert_contains(&sheet, "There are more attempts than are shown here.");
+    json_decref(message);
+    free(sheet.text);
+}
+
+/* What the unit's state says about the future. */
+static void test_outlook(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *state, *next, *words;
+    } cases[] = {
+        {"queued", "null", "d: not tried yet, waits for its first attempt"},
+        {"active", "null", "d: being delivered at this moment"},
+        {"held", "null", "d: held: not tried until an admin releases it"},
+        {"done", "null", "d: done: every recipient has its final state"},
+        {"deferred", "\"2026-11-25T00:52:07.123Z\"", "d: deferred, next attempt in 1s, at "},
+        {"deferred", "\"2026-11-25T00:52:06.123Z\"", "d: deferred, the next attempt is due now"},
+        {"deferred", "null", "d: deferred"},
+        {"a later\\u0007", "null", "d: a later\\x07"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sheet sheet;
+        char text[512];
+        (void)snprintf(text, sizeof text,
+                       "{\"units\":[{\"domain\":\"d\",\"state\":\"%s\",\"next\":%s}]}",
+                       cases[i].state, cases[i].next);
+        json_t *message = parse(text);
+        open_sheet(&sheet, CTL_SHOW, 0);
+        ctl_print_show(&sheet.output, message);
+        close_sheet(&sheet);
+        assert_contains(&sheet, cases[i].words);
+        json_decref(message);
+        free(sheet.text);
+    }
+}
+
+static void test_status(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    json_t *status = parse("{\"version\":\"0.1.0\",\"uptime\":8000,\"queued\":12041,\"fresh\":5,"
+                           "\"deferred\":1000,\"active\":2,\"held\":0,\"damaged\":1,"
+                           "\"bytes\":52428800}");
+    open_sheet(&sheet, CTL_STATUS, 0);
+    ctl_print_status(&sheet.output, status);
+    close_sheet(&sheet);
+    assert_contains(&sheet, "mtad 0.1.0 is running, for 2h13m now\n");
+    assert_contains(&sheet, "  messages           12,041   in all\n");
+    assert_contains(&sheet, "  size                  50M   of them\n");
+    assert_contains(&sheet, "  damaged                 1   set aside: mtactl list --state damaged");
+    json_decref(status);
+    free(sheet.text);
+}
+
+static void test_verbs(void **state)
+{
+    (void)state;
+    static const struct {
+        enum ctl_verb verb;
+        const char *line, *words;
+    } cases[] = {
+        {CTL_DELETE, "{\"id\":\"A\",\"result\":\"done\"}", "A  deleted\n"},
+        {CTL_RETRY, "{\"id\":\"A\",\"result\":\"done\"}", "A  is due now\n"},
+        {CTL_DELETE, "{\"id\":\"A\",\"sender\":\"s@s.example\",\"result\":\"would be changed\"}",
+         "A  would be deleted  from <s@s.example>\n"},
+        {CTL_RETRY, "{\"id\":\"A\",\"sender\":\"\",\"result\":\"would be changed\"}",
+         "A  would be due now  from <>\n"},
+        {CTL_DELETE, "{\"id\":\"A\",\"result\":\"kept: \\u001b\"}", "A  kept: \\x1b\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sheet sheet;
+        json_t *line = parse(cases[i].line);
+        open_sheet(&sheet, cases[i].verb, 0);
+        ctl_print_verb(&sheet.output, line);
+        close_sheet(&sheet);
+        assert_string_equal(sheet.text, cases[i].words);
+        json_decref(line);
+        free(sheet.text);
+    }
+    struct sheet sheet;
+    open_sheet(&sheet, CTL_DELETE, 0);
+    ctl_print_count(&sheet.output, 1);
+    sheet.options.dry_run = true;
+    ctl_print_count(&sheet.output, 1204);
+    close_sheet(&sheet);
+    assert_string_equal(sheet.text,
+                        "1 message deleted\n1,204 messages would be deleted; nothing was "
+                        "changed\n");
+    free(sheet.text);
+}
+
+/* A daemon of another version, or no daemon at all: members missing or of another type. */
+static void test_odd_objects(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {
+        "{}",
+        "{\"id\":7,\"sender\":[],\"recipients\":{},\"state\":null,\"size\":\"x\",\"age\":-5}",
+        "{\"sender\":\"a\",\"recipients\":[7,null,[]],\"recipient_count\":-1,\"units\":[7,{}]}",
+        "{\"units\":{},\"recipients\":[{\"attempts\":[7,{}]}],\"uptime\":-1,\"version\":{}}",
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct sheet sheet;
+        json_t *object = parse(odd[i]);
+        open_sheet(&sheet, CTL_LIST, 80);
+        ctl_print_unit(&sheet.output, object);
+        ctl_print_show(&sheet.output, object);
+        ctl_print_status(&sheet.output, object);
+        ctl_print_verb(&sheet.output, object);
+        close_sheet(&sheet);
+        assert_safe(&sheet);
+        json_decref(object);
+        free(sheet.text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_list_whole), cmocka_unit_test(test_list_cut),
+        cmocka_unit_test(test_cells),      cmocka_unit_test(test_show),
+        cmocka_unit_test(test_outlook),    cmocka_unit_test(test_status),
+        cmocka_unit_test(test_verbs),      cmocka_unit_test(test_odd_objects),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
