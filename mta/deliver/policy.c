@@ -102,8 +102,6 @@ void policy_judge(const struct smtp_result *result, struct mail_outcome *outcome
 void policy_judge_session(const struct smtp_result *result, struct mail_outcome *outcome_out)
 {
     policy_judge(result, outcome_out);
-    if (outcome_out->kind == OUTCOME_DEFERRED)
-        return;
     outcome_out->kind = OUTCOME_DEFERRED;
     if (outcome_out->status[0] != '4')
         memcpy(outcome_out->status, "4.3.2", sizeof "4.3.2");
