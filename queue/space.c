@@ -18,6 +18,7 @@
 #define LOW_MIN     (2 * MIB)
 #define LOW_MAX     (64 * MIB)
 #define BALLAST_MAX (16 * MIB)
+#define RAN_OUT     (MIB / 16) /* less than one write of LMDB wants */
 
 static int64_t monotonic_ms(void)
 {
@@ -120,6 +121,12 @@ bool queue_space_release(struct queue_space *space)
     atomic_store(&space->released, true);
     space->settled = false;
     return unlink(path) == 0;
+}
+
+bool queue_space_ran_out(const struct queue_space *space)
+{
+    struct statvfs fs;
+    return statvfs(space->folder, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < RAN_OUT;
 }
 
 void queue_space_restore(struct queue_space *space)

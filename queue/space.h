@@ -29,6 +29,9 @@ bool queue_space_is_full(struct queue_space *space, uint64_t bytes);
 void queue_space_set_used(struct queue_space *space, uint64_t used_bytes);
 /* Writer's thread, after ENOSPC: give the ballast back. @return whether there was one */
 bool queue_space_release(struct queue_space *space);
+/* Writer's thread: is there no room at all just now? LMDB reports a write that was cut short by a
+ * full disk as EIO. */
+bool queue_space_ran_out(const struct queue_space *space);
 /* Writer's thread: make the ballast when the disk has room for it. Looks at most once a second. */
 void queue_space_restore(struct queue_space *space);
 

@@ -3,6 +3,7 @@
  *
  * When a transaction fails, its jobs go back to the front of the line: those that only store new
  * bytes are refused, others are tried once more without them when the store is merely full. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -335,6 +336,15 @@ static int apply_jobs(struct writer *writer)
     return 0;
 }
 
+/* What a failed step of LMDB means for those who wait. */
+static int code_of(const struct writer *writer, int rc)
+{
+    int code = queue_store_code(rc);
+    if (code == QUEUE_ERR_IO && rc == EIO && queue_space_ran_out(&writer->queue->space))
+        return QUEUE_ERR_FULL;
+    return code;
+}
+
 static void run_batch(struct writer *writer)
 {
     struct queue_batch *batch = writer->batch;
@@ -350,12 +360,12 @@ static void run_batch(struct writer *writer)
     if (rc == 0)
         rc = apply_jobs(writer);
     if (rc != 0) {
-        fail(writer, rc, queue_store_code(rc));
+        fail(writer, rc, code_of(writer, rc));
         return;
     }
     rc = queue_batch_commit(batch, &txn);
     if (rc != 0) {
-        int code = queue_store_code(rc);
+        int code = code_of(writer, rc);
         if (queue_store_is_undecided(&writer->queue->store))
             code = settle_undecided(writer, txn);
         if (code != 0) {
