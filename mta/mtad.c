@@ -263,6 +263,22 @@ static bool is_active(uint64_t id, uint16_t unit, void *ctx)
 
 /* ---- starting ---- */
 
+/* Can we write where the queue lives? As the user that we are at the moment of the call. */
+static int check_state_dir(const struct mtad *mtad, char *error, size_t size)
+{
+    const char *path = mtad->config->state_dir;
+    const char *name = mtad->privilege.name;
+    if (access(path, W_OK | X_OK) == 0)
+        return 0;
+    int n = snprintf(error, size, "state_dir: %s cannot be written", path);
+    if (n > 0 && (size_t)n < size && mtad->privilege.drop && errno == EACCES)
+        snprintf(error + n, size - (size_t)n,
+                 " by the user %s, as whom mtad runs; mend it with: chown %s %s", name, name, path);
+    else if (n > 0 && (size_t)n < size)
+        snprintf(error + n, size - (size_t)n, ": %s", strerror(errno));
+    return -1;
+}
+
 /* A key that only root can read would be refused at the next reload: say so now, with the line that
  * mends it. */
 static int check_readable(const struct mtad *mtad, const char *path, char *error, size_t size)
@@ -301,9 +317,11 @@ static int start_as_root(struct mtad *mtad)
     }
     if (submit_new(config, &mtad->submit, error, sizeof error) < 0 ||
         privilege_prepare_folder(&mtad->privilege, config->state_dir, error, sizeof error) < 0 ||
+        check_state_dir(mtad, error, sizeof error) < 0 ||
         control_new(config->control_socket, mtad->privilege.uid, mtad->privilege.gid,
                     &mtad->control, error, sizeof error) < 0 ||
-        privilege_drop(&mtad->privilege, error, sizeof error) < 0) {
+        privilege_drop(&mtad->privilege, error, sizeof error) < 0 ||
+        check_state_dir(mtad, error, sizeof error) < 0) {
         complain(error);
         return EXIT_FAILURE;
     }
