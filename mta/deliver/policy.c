@@ -38,6 +38,12 @@ static void judge_reply(const struct smtp_result *result, struct mail_outcome *o
         outcome_set(out, OUTCOME_DEFERRED, reply->code, "4.7.8", reply->text);
         return;
     }
+    if (reply->code == 503 && !of_the_host) {
+        /* Bad sequence of commands: we and the server are out of step, which says nothing of the
+         * mail. */
+        outcome_set(out, OUTCOME_DEFERRED, reply->code, "4.5.1", reply->text);
+        return;
+    }
     if (reply->code >= 500 && !of_the_host) {
         outcome_set(out, OUTCOME_FAILED, reply->code, status[0] == '5' ? status : "5.0.0",
                     reply->text);

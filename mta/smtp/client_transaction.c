@@ -213,7 +213,6 @@ void client_dot_ok(struct smtp_client *client, const struct smtp_reply *reply, u
 
 void client_dot_refused(struct smtp_client *client, const struct smtp_reply *reply, uint64_t now_ms)
 {
-    (void)now_ms;
     struct smtp_result result;
     client_result_reply(&result, SMTP_STAGE_DOT, reply);
     if (client->state ==
@@ -221,8 +220,12 @@ void client_dot_refused(struct smtp_client *client, const struct smtp_reply *rep
         client_end(client, &result);
         return;
     }
+    /* The reply should have ended the transaction (RFC 5321 section 4.1.1.4). Servers exist,
+     * aiosmtpd after an error of its own for one, that then refuse the next, innocent MAIL: ask for
+     * a clean slate. */
+    client_set_state(client, STATE_RSET);
     tell_done(client, &result);
-    client_become_ready(client);
+    client_command(client, COMMAND_RSET, now_ms, "RSET\r\n");
 }
 
 /* ---- what the owner calls ---- */

@@ -88,7 +88,12 @@ static const struct dialogue lockstep_dialogues[] = {
                "end PROTOCOL at RCPT unexpected reply 354 at RCPT: go\n"},
     {.name = "dot_550",
      .transactions = 1,
-     .steps = {GREET, PLAIN, IN_STEP, {TEXT, ACT_DRAINED, ""}, {"", ACT_SAY, "550 5.7.1 spam\r\n"}},
+     .steps = {GREET,
+               PLAIN,
+               IN_STEP,
+               {TEXT, ACT_DRAINED, ""},
+               {"", ACT_SAY, "550 5.7.1 spam\r\n"},
+               {"RSET\r\n", ACT_SAY, OK}},
      .events =
          "ready\nrcpt 0 ok at RCPT 250 ok\ngo\ndone REPLY at final dot 550 5.7.1 spam\nready\n"},
     {.name = "dot_354",
