@@ -54,7 +54,7 @@ build() {
     preset=$1
     shift
     say "building $preset"
-    if cmake --preset "$preset" >"$results/build-$preset.log" 2>&1 &&
+    if cmake --preset "$preset" -DMTA_TESTS=ON >"$results/build-$preset.log" 2>&1 &&
         cmake --build --preset "$preset" -j "$jobs" ${1:+--target "$@"} >>"$results/build-$preset.log" 2>&1; then
         return 0
     fi

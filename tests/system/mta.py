@@ -154,6 +154,7 @@ class Mta:
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self.process = None
 
     def wait_exit(self, seconds):
         try:
