@@ -1,6 +1,7 @@
 /* queue/space.c - room on disk and below the configured maximum. */
 #include "queue/space.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,9 @@ static void path_of(const struct queue_space *space, const char *name, char path
     (void)snprintf(path, 4096, "%s/%s", space->folder, name);
 }
 
-/* Blocks the database file holds beyond its pages in use are room too: LMDB takes them first. */
+/* What the database could hold if it took all: free blocks, and those its file has (LMDB takes
+ * pages that are free in the file first). Pages in use come off it later: they change with every
+ * commit. */
 static void look(struct queue_space *space)
 {
     char path[4096];
@@ -42,12 +45,9 @@ static void look(struct queue_space *space)
         return;
     uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
     path_of(space, "data.mdb", path);
-    if (stat(path, &st) == 0) {
-        uint64_t blocks = (uint64_t)st.st_blocks * 512;
-        uint64_t used = atomic_load(&space->used_bytes);
-        room += blocks > used ? blocks - used : 0;
-    }
-    atomic_store(&space->free_bytes, room);
+    if (stat(path, &st) == 0)
+        room += (uint64_t)st.st_blocks * 512;
+    atomic_store(&space->room_bytes, room);
 }
 
 static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
@@ -69,9 +69,10 @@ void queue_space_init(struct queue_space *space, const char *folder, uint64_t ma
     space->low_bytes = clamp(share, LOW_MIN, LOW_MAX);
     space->ballast_bytes = clamp(share, LOW_MIN, BALLAST_MAX);
     space->settled = false;
+    space->restore_ms = 0;
     atomic_init(&space->released, false);
     atomic_init(&space->used_bytes, 0);
-    atomic_init(&space->free_bytes, UINT64_MAX);
+    atomic_init(&space->room_bytes, UINT64_MAX);
     atomic_init(&space->looked_ms, monotonic_ms());
     look(space);
 }
@@ -100,8 +101,8 @@ bool queue_space_is_full(struct queue_space *space, uint64_t bytes)
 {
     look_now_and_then(space);
     uint64_t used = atomic_load(&space->used_bytes);
-    uint64_t room = atomic_load(&space->free_bytes);
-    uint64_t keep = kept_free(space);
+    uint64_t room = atomic_load(&space->room_bytes);
+    uint64_t keep = kept_free(space) + used;
     if (used >= space->max_bytes || bytes > space->max_bytes - used)
         return true;
     return room < keep || bytes > room - keep;
@@ -116,10 +117,11 @@ bool queue_space_release(struct queue_space *space)
 {
     char path[4096];
     path_of(space, "ballast", path);
-    atomic_store(&space->free_bytes, 0); /* until the next look, whatever the last one said */
+    atomic_store(&space->room_bytes, 0); /* until the next look, whatever the last one said */
     atomic_store(&space->looked_ms, monotonic_ms());
     atomic_store(&space->released, true);
     space->settled = false;
+    space->restore_ms = monotonic_ms() + LOOK_MS;
     return unlink(path) == 0;
 }
 
@@ -129,25 +131,37 @@ bool queue_space_ran_out(const struct queue_space *space)
     return statvfs(space->folder, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < RAN_OUT;
 }
 
-void queue_space_restore(struct queue_space *space)
+/* fallocate, not posix_fallocate: where the file system cannot, 16 MiB are not worth writing out.
+ */
+static bool make_ballast(struct queue_space *space)
 {
     char path[4096];
     struct stat st;
-    uint64_t want = space->ballast_bytes;
-    if (space->settled)
-        return;
-    look_now_and_then(space);
-    if (atomic_load(&space->free_bytes) < space->low_bytes + 2 * want)
-        return;
     path_of(space, "ballast", path);
-    space->settled = true; /* also if it cannot be made: not again before the next ENOSPC */
-    atomic_store(&space->released, false);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return;
-    /* fallocate, not posix_fallocate: where the file system cannot, 16 MiB are not worth writing
-     * out. */
-    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size < want && fallocate(fd, 0, 0, (off_t)want) != 0)
+        return false;
+    bool made = fstat(fd, &st) == 0 && ((uint64_t)st.st_size >= space->ballast_bytes ||
+                                        fallocate(fd, 0, 0, (off_t)space->ballast_bytes) == 0);
+    bool never = !made && errno == EOPNOTSUPP;
+    if (!made)
         (void)unlink(path);
     (void)close(fd);
+    return made || never;
+}
+
+void queue_space_restore(struct queue_space *space)
+{
+    struct statvfs fs;
+    int64_t now = monotonic_ms();
+    if (space->settled || now < space->restore_ms)
+        return;
+    space->restore_ms = now + LOOK_MS;
+    /* Only free blocks help here: pages that are free in the database's file are not the disk's. */
+    if (statvfs(space->folder, &fs) != 0 ||
+        (uint64_t)fs.f_bavail * fs.f_frsize < 2 * space->ballast_bytes || !make_ballast(space))
+        return;
+    space->settled = true;
+    atomic_store(&space->released, false);
+    look(space);
 }

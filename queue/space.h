@@ -13,9 +13,10 @@ struct queue_space {
     uint64_t low_bytes;          /* less than this free on disk is nearly full */
     uint64_t ballast_bytes;      /* what the ballast file should hold */
     bool settled;                /* nothing to do about the ballast; writer's thread */
+    int64_t restore_ms;          /* not before this monotonic time; writer's thread */
     _Atomic bool released;       /* the ballast was given back and is not made again yet */
     _Atomic uint64_t used_bytes; /* pages in use, as of the last commit */
-    _Atomic uint64_t free_bytes; /* on disk, and in the file itself, as of the last look */
+    _Atomic uint64_t room_bytes; /* what the database could grow to, as of the last look */
     _Atomic int64_t looked_ms;   /* monotonic time of the last look */
 };
 
@@ -32,7 +33,7 @@ bool queue_space_release(struct queue_space *space);
 /* Writer's thread: is there no room at all just now? LMDB reports a write that was cut short by a
  * full disk as EIO. */
 bool queue_space_ran_out(const struct queue_space *space);
-/* Writer's thread: make the ballast when the disk has room for it. Looks at most once a second. */
+/* Writer's thread: make the ballast when the disk has room for it; tries at most once a second. */
 void queue_space_restore(struct queue_space *space);
 
 #endif

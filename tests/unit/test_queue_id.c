@@ -97,7 +97,7 @@ static void the_high_mark_covers_what_is_given_out(void **state)
         (void)queue_ids_next(&ids, now);
         uint64_t mark = queue_ids_high(&ids, now);
         for (int n = 0; n < 100; n++)
-            assert_true(queue_ids_next(&ids, now + n * 99) <= mark);
+            assert_true(queue_ids_next(&ids, now + (int64_t)n * 99) <= mark);
         struct queue_ids restarted;
         queue_ids_init(&restarted, mark);
         assert_true(queue_ids_next(&restarted, 0) > atomic_load(&ids.last));
