@@ -46,7 +46,8 @@ struct mtad {
     uv_signal_t term, interrupt, hangup;
     uv_async_t part_stopped;
     atomic_size_t parts_left; /* submit and deliver, then the loops */
-    bool stopping, stopping_now, draining;
+    bool stopping, draining;
+    atomic_bool stopping_now;
     uint64_t started_ms;
 };
 
@@ -442,8 +443,8 @@ static int run(struct mtad *mtad)
     watch_signals(mtad);
     int code = start_threads(mtad);
     if (code != 0) {
-        /* Threads may run: the store is consistent whenever the process ends, so end it here. */
-        log_close(&mtad->log);
+        /* Threads may run, and log: the store is consistent whenever the process ends, so end it
+         * here. */
         _exit(code);
     }
     mtad->started_ms = time_monotonic_ms();

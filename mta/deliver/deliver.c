@@ -9,9 +9,6 @@
 
 #include "mta/base/time.h"
 #include "mta/deliver/deliver_private.h"
-#include "mta/net/stream.h"
-
-#define LINGER_MS 20 /* between two looks at streams that are closing */
 
 /* ---- settings ---- */
 
@@ -237,11 +234,6 @@ static int start_workers(struct deliver *deliver, struct loop **loops, size_t co
     return 0;
 }
 
-static void on_linger(uv_timer_t *timer)
-{
-    worker_check_stopped(timer->data);
-}
-
 void worker_check_stopped(struct worker *worker)
 {
     struct deliver *deliver = worker->deliver;
@@ -249,10 +241,6 @@ void worker_check_stopped(struct worker *worker)
         worker->recording > 0 || worker->signing > 0 || worker->failing > 0 ||
         worker->resolving != NULL)
         return;
-    if (stream_open_count() > 0) { /* they say their last words, for a few seconds at most */
-        uv_timer_start(&worker->grace, on_linger, LINGER_MS, 0);
-        return;
-    }
     worker->closed = true;
     dns_close(&worker->dns);
     queue_port_free(&worker->port);

@@ -9,8 +9,6 @@
 
 #include "mta/submit/submit_private.h"
 
-#define LINGER_MS 20 /* between two looks at streams that are closing */
-
 /* ---- settings ---- */
 
 static struct submit_settings *load_settings(const struct config *config, char *error,
@@ -161,11 +159,6 @@ int submit_start(struct submit *submit, struct queue *queue, uv_loop_t *main_loo
         return -1;
     }
     return 0;
-}
-
-static void on_linger(uv_timer_t *timer)
-{
-    submit_check_stopped(timer->data);
 }
 
 void submit_check_stopped(struct submit_worker *worker)
