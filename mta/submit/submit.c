@@ -166,11 +166,6 @@ void submit_check_stopped(struct submit_worker *worker)
     struct submit *submit = worker->submit;
     if (!worker->stopping || worker->closed || worker->sessions != NULL || worker->intakes != NULL)
         return;
-    if (stream_open_count() >
-        0) { /* the last replies are on their way, for a few seconds at most */
-        uv_timer_start(&worker->grace, on_linger, LINGER_MS, 0);
-        return;
-    }
     worker->closed = true;
     queue_port_free(&worker->port);
     uv_close((uv_handle_t *)&worker->port_async, NULL);
