@@ -1,0 +1,288 @@
+/* A message on its way into the queue: what is added, what is refused, and the budget for content
+ * that is not yet stored, which must come back to nothing on every path. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "mta/submit/submit_private.h"
+#include "queue_fixture.h"
+
+struct world {
+    struct fixture *fixture;
+    struct submit submit;
+    struct submit_worker worker;
+    struct submit_settings *settings;
+    const struct config *config;
+    int answers, result;
+    char id[QUEUE_ID_TEXT];
+};
+
+static const char *const yaml = "hostname: mta.sender.example\n"
+                                "state_dir: /tmp/unused\n"
+                                "max_hops: 3\n"
+                                "listeners:\n"
+                                "  - {address: \"127.0.0.1:1587\", role: submission, tls: off}\n"
+                                "  - {address: \"127.0.0.1:1025\", role: relay, tls: off}\n";
+
+static void no_port(void *ctx)
+{
+    (void)ctx; /* the tests look by themselves */
+}
+
+static void set_up(struct world *w)
+{
+    struct config_error error;
+    memset(w, 0, sizeof *w);
+    w->fixture = fixture_new();
+    fixture_open(w->fixture);
+    if (config_parse(yaml, strlen(yaml), "test.yaml", "/tmp", &w->config, &error) < 0)
+        fail_msg("%s", error.text);
+    w->submit.queue = w->fixture->queue;
+    w->submit.workers = &w->worker;
+    w->submit.worker_count = 0; /* no loops: nobody to be told of room */
+    w->worker.submit = &w->submit;
+    w->worker.port = queue_port_new(w->fixture->queue, no_port, NULL);
+    w->settings = mem_alloc(sizeof *w->settings);
+    atomic_init(&w->settings->references, 1);
+    w->settings->config = config_ref(w->config);
+}
+
+/* Run what the queue answers until the budget is empty and nothing is being committed. */
+static void settle(struct world *w)
+{
+    for (int i = 0; i < 5000; i++) {
+        queue_port_run(w->worker.port);
+        if (atomic_load(&w->submit.budget_used) == 0 && w->worker.intakes == NULL)
+            return;
+        struct timespec ts = {.tv_nsec = 1000000};
+        (void)nanosleep(&ts, NULL);
+    }
+    fail_msg("the budget holds %zu bytes", atomic_load(&w->submit.budget_used));
+}
+
+static void tear_down(struct world *w)
+{
+    settle(w);
+    queue_port_free(&w->worker.port);
+    assert_int_equal(atomic_load(&w->settings->references), 1);
+    submit_settings_unref(&w->settings);
+    config_unref(&w->config);
+    fixture_free(&w->fixture);
+}
+
+static void on_done(const struct intake_result *result, void *ctx)
+{
+    struct world *w = ctx;
+    w->answers++;
+    w->result = result->result;
+    snprintf(w->id, sizeof w->id, "%s", result->id);
+}
+
+static struct intake *begin(struct world *w, size_t listener)
+{
+    struct intake_client client = {
+        .helo = "client.example", .extended = true, .address = "192.0.2.7", .tls = ""};
+    struct intake *intake = intake_new(&w->worker, w->settings, &w->config->listeners[listener],
+                                       STR("me@sender.example"), true);
+    assert_true(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")));
+    assert_true(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")));
+    assert_int_equal(intake_begin(intake, &client), 0);
+    return intake;
+}
+
+/* Content in pieces of `step` bytes. */
+static void feed(struct intake *intake, const char *bytes, size_t len, size_t step)
+{
+    for (size_t at = 0; at < len; at += step)
+        intake_content(intake, bytes + at, len - at < step ? len - at : step);
+}
+
+static void finish(struct world *w, struct intake *intake)
+{
+    uint16_t code = 0;
+    char text[200] = "";
+    if (!intake_finish(intake, on_done, w, &code, text, sizeof text))
+        fail_msg("%u %s", (unsigned)code, text);
+    settle(w);
+    assert_int_equal(w->answers, 1);
+    assert_int_equal(w->result, QUEUE_OK);
+}
+
+/* The stored message, NUL-terminated, and its envelope checked. */
+static char *stored(struct world *w)
+{
+    struct queue_message *message = NULL;
+    uint64_t id = 0;
+    assert_true(queue_id_parse(w->id, strlen(w->id), &id));
+    assert_int_equal(queue_read_message(w->fixture->queue, id, &message), 0);
+    const struct queue_envelope *envelope = queue_message_envelope(message);
+    assert_string_equal(envelope->sender, "me@sender.example");
+    assert_int_equal(envelope->recipient_count, 1); /* named twice, kept once */
+    assert_string_equal(envelope->recipients[0].domain, "dest.example");
+    assert_int_equal(envelope->flags & QUEUE_FLAG_8BIT, QUEUE_FLAG_8BIT);
+    char *bytes = mem_alloc(envelope->body_bytes + 1);
+    size_t have = 0;
+    while (have < envelope->body_bytes) {
+        long n =
+            queue_read_body(w->fixture->queue, id, have, bytes + have, envelope->body_bytes - have);
+        assert_true(n > 0);
+        have += (size_t)n;
+    }
+    assert_true(envelope->header_bytes + 2 <= envelope->body_bytes);
+    assert_memory_equal(bytes + envelope->header_bytes - 2, "\r\n\r\n", 4);
+    queue_message_free(&message);
+    return bytes;
+}
+
+static const struct row {
+    const char *in;
+    size_t listener;
+    bool adds_date, adds_id;
+    const char *out; /* how the stored message ends */
+} rows[] = {
+    {"Subject: x\r\n\r\nbody\r\n", 0, true, true, "Subject: x\r\n\r\nbody\r\n"},
+    {"Date: now\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n", 0, false, false,
+     "Date: now\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n"},
+    {"Subject: x\r\n\r\nbody\r\n", 1, false, false, "Subject: x\r\n\r\nbody\r\n"},
+    {"Subject: no body\r\n", 0, true, true, "Subject: no body\r\n\r\n"},
+    {"Subject: blank\r\n\r\n", 0, true, true, "Subject: blank\r\n\r\n"},
+    {"\r\nbody\r\n", 0, true, true, "\r\n\r\nbody\r\n"},
+    {"no field here\r\n\r\nmore\r\n", 0, true, true, "\r\n\r\nno field here\r\n\r\nmore\r\n"},
+    {"", 0, true, true, "\r\n\r\n"},
+};
+
+static void test_content(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        const struct row *row = &rows[i / 2];
+        size_t len = strlen(row->in), out_len = strlen(row->out);
+        struct world w;
+        set_up(&w);
+        struct intake *intake = begin(&w, row->listener);
+        feed(intake, row->in, len, i % 2 == 0 ? len + 1 : 1);
+        finish(&w, intake);
+        char *bytes = stored(&w);
+        size_t have = strlen(bytes);
+        assert_true(have >= out_len);
+        if (strcmp(bytes + have - out_len, row->out) != 0)
+            fail_msg("row %zu: %s", i / 2, bytes);
+        assert_memory_equal(bytes, "Received: ", 10);
+        assert_int_equal(strstr(bytes, "\r\nDate: ") != NULL, row->adds_date || i / 2 == 1);
+        assert_int_equal(strstr(bytes, "\r\nMessage-ID: ") != NULL, row->adds_id || i / 2 == 1);
+        free(bytes);
+        tear_down(&w);
+    }
+}
+
+/* A long body goes on its way while it comes; the budget follows it. */
+static void test_long_body(void **unused)
+{
+    struct world w;
+    static char body[3 << 20];
+    (void)unused;
+    set_up(&w);
+    memset(body, 'a', sizeof body);
+    for (size_t i = 78; i + 1 < sizeof body; i += 80)
+        memcpy(body + i, "\r\n", 2);
+    memcpy(body, "Subject: long\r\n\r\n", 17);
+    struct intake *intake = begin(&w, 0);
+    feed(intake, body, sizeof body, 10000);
+    assert_true(atomic_load(&w.submit.budget_used) > 0);
+    intake_flush(intake);
+    intake_flush(intake);
+    finish(&w, intake);
+    char *bytes = stored(&w);
+    assert_memory_equal(strstr(bytes, "Subject: long"), body, sizeof body);
+    free(bytes);
+    tear_down(&w);
+}
+
+static void test_too_many_hops(void **unused)
+{
+    struct world w;
+    (void)unused;
+    for (int hops = 3; hops <= 4; hops++) {
+        uint16_t code = 0;
+        char text[200];
+        set_up(&w);
+        struct intake *intake = begin(&w, 0);
+        for (int i = 0; i < hops; i++)
+            feed(intake, "Received: from a by b; now\r\n", 28, 28);
+        feed(intake, "\r\nbody\r\n", 8, 8);
+        bool taken = intake_finish(intake, on_done, &w, &code, text, sizeof text);
+        assert_int_equal(taken, hops == 3);
+        if (!taken) {
+            assert_int_equal(code, 554);
+            assert_memory_equal(text, "5.4.6", 5);
+            intake_abandon(&intake);
+        }
+        tear_down(&w);
+        assert_int_equal(w.answers, taken ? 1 : 0);
+    }
+}
+
+/* Gone in every phase: nothing is answered, nothing is kept, the budget is whole. */
+static void test_abandoned(void **unused)
+{
+    static char content[200000] = "Subject: x\r\n\r\n";
+    (void)unused;
+    memset(content + 14, 'b', sizeof content - 14);
+    for (int phase = 0; phase < 5; phase++) {
+        struct world w;
+        uint16_t code = 0;
+        char text[200];
+        struct queue_counts counts;
+        set_up(&w);
+        struct intake *intake =
+            phase == 0 ? intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), false)
+                       : begin(&w, 0);
+        if (phase == 2)
+            feed(intake, content, 7, 7); /* within the header */
+        if (phase >= 3)
+            feed(intake, content, sizeof content, 5000);
+        if (phase == 4)
+            assert_true(intake_finish(intake, on_done, &w, &code, text, sizeof text));
+        intake_abandon(&intake);
+        assert_null(intake);
+        settle(&w);
+        assert_int_equal(w.answers, 0);
+        assert_int_equal(queue_read_counts(w.fixture->queue, &counts), 0);
+        /* Committed without being told: kept, since nobody was told otherwise. */
+        assert_int_equal(counts.messages, phase == 4 ? 1 : 0);
+        tear_down(&w);
+    }
+}
+
+static void test_recipients(void **unused)
+{
+    struct world w;
+    (void)unused;
+    set_up(&w);
+    struct intake *intake =
+        intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), false);
+    assert_true(intake_add_recipient(intake, STR("a@dest.example"), STR("dest.example")));
+    assert_true(intake_add_recipient(intake, STR("A@dest.example"), STR("dest.example")));
+    assert_true(intake_add_recipient(intake, STR("a@[192.0.2.1]"), STR("[192.0.2.1]")));
+    assert_false(intake_add_recipient(intake, STR("a@-"), STR("a..b")));
+    intake_abandon(&intake);
+    intake_abandon(&intake);
+    tear_down(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_content),       cmocka_unit_test(test_long_body),
+        cmocka_unit_test(test_too_many_hops), cmocka_unit_test(test_abandoned),
+        cmocka_unit_test(test_recipients),
+    };
+    int failed = tls_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+    tls_deinit();
+    return failed;
+}
