@@ -1,9 +1,9 @@
 /* tests/bench/queue_bench.c - rates of the queue, through its own interface.
  *
- * queue_bench FOLDER SESSIONS MESSAGES BYTES [deliver|keep] : SESSIONS producers, each with one
- * message under way at a time, hand in MESSAGES of BYTES; with `deliver` every accepted unit is
- * recorded as delivered. Prints one line. The sessions are multiplexed on two threads, as the
- * daemon's loops do it. */
+ * queue_bench FOLDER SESSIONS MESSAGES BYTES [deliver|defer|keep] : SESSIONS producers, each with
+ * one message under way at a time, hand in MESSAGES of BYTES; with `deliver` every accepted unit is
+ * recorded as delivered, with `defer` as deferred, over 10,000 domains. Prints one line. The
+ * sessions are multiplexed on two threads, as the daemon's loops do it. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -15,6 +15,7 @@
 #include "queue/queue.h"
 
 #define THREADS      2
+#define DOMAINS      10000
 #define SESSIONS_MAX 10000
 #define WAITS_MAX    4000000
 
@@ -43,6 +44,7 @@ struct loop {
 static struct queue *bench_queue;
 static struct queue_port *outcome_port;
 static bool deliver;
+static bool defer;
 static _Atomic size_t recorded;
 
 static double now_s(void)
@@ -62,7 +64,7 @@ static void on_recorded(int result, void *ctx)
 static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx)
 {
     (void)ctx;
-    for (size_t i = 0; deliver && i < count; i++) {
+    for (size_t i = 0; (deliver || defer) && i < count; i++) {
         struct queue_attempt attempt = {.time_unix_ms = 1,
                                         .host = "mx.example",
                                         .address = "192.0.2.1",
@@ -70,11 +72,13 @@ static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
                                         .status = "2.0.0",
                                         .text = "ok",
                                         .tls = "TLS1.3"};
-        struct queue_rcpt_outcome rcpt = {0, QUEUE_RCPT_DELIVERED, &attempt};
+        struct queue_rcpt_outcome rcpt = {0, deliver ? QUEUE_RCPT_DELIVERED : QUEUE_RCPT_WAITING,
+                                          &attempt};
         struct queue_outcome outcome = {.id = units[i].id,
                                         .unit = units[i].unit,
                                         .recipients = &rcpt,
                                         .recipient_count = 1,
+                                        .due_unix_ms = (int64_t)(units[i].id >> 22) + 300000,
                                         .count_attempt = true};
         queue_record(bench_queue, outcome_port, &outcome, on_recorded, NULL);
     }
@@ -123,7 +127,9 @@ static void on_done(int result, void *ctx)
 static void begin(struct session *session)
 {
     struct loop *loop = session->loop;
-    struct queue_recipient rcpt = {.address = "user@example.net", .domain = "example.net"};
+    char domain[32];
+    (void)snprintf(domain, sizeof domain, "d%zu.example.net", defer ? loop->left % DOMAINS : 0);
+    struct queue_recipient rcpt = {.address = "user@example.net", .domain = domain};
     struct queue_envelope envelope = {.sender = "sender@example.org",
                                       .recipients = &rcpt,
                                       .recipient_count = 1,
@@ -217,13 +223,15 @@ int main(int argc, char **argv)
     static struct loop loops[THREADS];
     char error[256] = "";
     if (argc < 5) {
-        (void)fprintf(stderr, "usage: queue_bench FOLDER SESSIONS MESSAGES BYTES [deliver|keep]\n");
+        (void)fprintf(stderr,
+                      "usage: queue_bench FOLDER SESSIONS MESSAGES BYTES [deliver|defer|keep]\n");
         return 2;
     }
     size_t sessions = strtoul(argv[2], NULL, 10);
     size_t messages = strtoul(argv[3], NULL, 10);
     size_t bytes = strtoul(argv[4], NULL, 10);
     deliver = argc > 5 && strcmp(argv[5], "deliver") == 0;
+    defer = argc > 5 && strcmp(argv[5], "defer") == 0;
     if (sessions == 0 || sessions > SESSIONS_MAX || messages == 0 || messages > WAITS_MAX)
         return 2;
     struct queue_options options = {.folder = argv[1],

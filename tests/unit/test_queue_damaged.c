@@ -199,6 +199,19 @@ static void await_damaged(struct fixture *f, uint64_t want)
     assert_int_equal(fixture_counts(f).damaged, want);
 }
 
+static void check_listing(struct fixture *f, const uint64_t *ids)
+{
+    struct found found = {.count = 0};
+    assert_int_equal(queue_read_damaged(f->queue, add_found, &found), 0);
+    assert_int_equal(found.count, CASES);
+    for (size_t i = 0; i < CASES; i++) {
+        assert_int_equal(found.ids[i], ids[i]);
+        assert_non_null(strstr(found.reasons[i], cases[i].reason));
+    }
+    assert_int_equal(found.bytes[0], 0);
+    assert_true(found.bytes[1] > 50);
+}
+
 /* One good message between bad ones, all deferred; the bad ones are met by a reader. */
 static void each_kind_is_set_aside(void **state)
 {
@@ -230,15 +243,7 @@ static void each_kind_is_set_aside(void **state)
     }
     fixture_settle(f);
     assert_int_equal(f->notice_count, CASES);
-    struct found found = {.count = 0};
-    assert_int_equal(queue_read_damaged(f->queue, add_found, &found), 0);
-    assert_int_equal(found.count, CASES);
-    for (size_t i = 0; i < CASES; i++) {
-        assert_int_equal(found.ids[i], ids[i]);
-        assert_non_null(strstr(found.reasons[i], cases[i].reason));
-    }
-    assert_int_equal(found.bytes[0], 0);
-    assert_true(found.bytes[1] > 50);
+    check_listing(f, ids);
 
     /* their rows lead nobody on: only the good one is due */
     (void)dues(f, "x.example");

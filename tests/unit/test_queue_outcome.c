@@ -307,44 +307,6 @@ static void the_first_and_the_last_20_attempts_are_kept(void **state)
     check_next(f, "");
 }
 
-static bool copy_attempt(uint32_t recipient, const struct queue_attempt *attempt, void *ctx)
-{
-    char *text = ctx;
-    (void)recipient;
-    (void)snprintf(text, 4096, "%lld %s %s %u %s %s %s", (long long)attempt->time_unix_ms,
-                   attempt->host, attempt->address, (unsigned)attempt->code, attempt->status,
-                   attempt->text, attempt->tls);
-    return true;
-}
-
-/* O20: any bytes but NUL; too long is cut */
-static void attempt_texts_may_hold_anything(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t id = 0;
-    char text[4096] = "";
-    char odd[2000];
-    for (size_t i = 0; i < sizeof odd - 1; i++)
-        odd[i] = (char)(i % 255 + 1);
-    odd[sizeof odd - 1] = '\0';
-    struct queue_attempt attempt = fixture_attempt(odd);
-    attempt.host = "";
-    struct queue_rcpt_outcome rcpt = {0, QUEUE_RCPT_WAITING, &attempt};
-    struct queue_outcome outcome = {
-        .recipients = &rcpt, .recipient_count = 1, .due_unix_ms = 9, .count_attempt = true};
-    struct answer answer = {ANSWER_NONE, 0};
-    assert_int_equal(fixture_accept(f, "a@x.example", "1", 1, &id), 0);
-    outcome.id = id;
-    queue_record(f->queue, f->port, &outcome, fixture_on_done, &answer);
-    assert_int_equal(fixture_result(f, &answer), 0);
-    fixture_reopen(f);
-    assert_int_equal(queue_read_attempts(f->queue, id, copy_attempt, text), 0);
-    char want[4096];
-    odd[QUEUE_TEXT_MAX] = '\0';
-    (void)snprintf(want, sizeof want, "1700000001000  192.0.2.1 451 4.3.0 %s TLS1.3", odd);
-    assert_string_equal(text, want);
-}
-
 static void a_bounce_is_accepted_with_its_failure(void **state)
 {
     struct fixture *f = *state;
@@ -605,7 +567,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_recipient_has_its_own_state, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_and_the_last_20_attempts_are_kept, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(attempt_texts_may_hold_anything, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bounce_is_accepted_with_its_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bounce_that_does_not_fit_changes_nothing, setup,
                                         teardown),
