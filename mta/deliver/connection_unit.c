@@ -9,7 +9,7 @@
 #include "mta/deliver/policy.h"
 
 #define CONTENT_STEP       (64 * 1024)
-#define STREAM_PENDING_MAX (256 * 1024)
+#define STREAM_PENDING_MAX ((size_t)256 * 1024)
 
 static void on_signed(const char *prefix, void *ctx)
 {

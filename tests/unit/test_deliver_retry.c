@@ -73,7 +73,7 @@ static void test_extremes(void **unused)
     static const uint64_t spans[] = {0, 1, 999, 86400000, UINT64_MAX / 2, UINT64_MAX};
     static const int64_t times[] = {INT64_MIN, -1, 0, 1, NOW, INT64_MAX / 2, INT64_MAX};
     static const uint32_t numbers[] = {0, 1, 2, 1000, 1001, UINT32_MAX};
-    const int64_t century = 100 * 366 * DAY;
+    const int64_t century = INT64_C(36600) * DAY;
     (void)unused;
     for (size_t i = 0; i < 6; i++)
         for (size_t e = 0; e < 6; e++)
