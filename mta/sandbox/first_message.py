@@ -1,10 +1,13 @@
 #!/usr/bin/python3
-"""Sends one message through mtad and shows what happens to it, out of mtad's own log and the sandbox's mailbox.
+"""Sends two messages through mtad and shows what becomes of them: events out of mtad's own log, what arrived out of the
+sandbox's mailbox, the DKIM signature checked by dkimpy with the key that DNS tells.
 
-    first_message.py FOLDER PORT
+    first_message.py FOLDER ADDRESS:PORT DNS_PORT
+
+Ends with 1 when anything is not as it should be.
 """
 
-import email.message
+import email
 import email.policy
 import email.utils
 import json
@@ -14,72 +17,156 @@ import smtplib
 import sys
 import time
 
-SENDER, RECIPIENT = "you@sandbox.example", "friend@elsewhere.example"
-PATIENCE_S = 20
+import dkim
+import dns.exception
+import dns.resolver
+
+SENDER, RECIPIENT, STRANGER = "alice@sandbox.example", "bob@receiver.example", "refuse@receiver.example"
+PATIENCE_S = 30
 
 
-def submit(port):
-    message = email.message.EmailMessage()
-    message["From"], message["To"] = f"You <{SENDER}>", RECIPIENT
-    message["Subject"] = f"The first message, {email.utils.formatdate(localtime=True)}"
+def step(text):
+    print(f"\n== {text}", flush=True)
+
+
+def tell(name, text):
+    print(f"   {name:<13}{text}", flush=True)
+
+
+def submit(address, recipient, subject):
+    """Hands a message in. Returns the id that mtad gave it."""
+    host, port = address.rsplit(":", 1)
+    message = email.message.EmailMessage(policy=email.policy.SMTP)
+    message["From"], message["To"], message["Subject"] = f"Alice <{SENDER}>", recipient, subject
     message.set_content("Hello from the sandbox.\n\n.A line that begins with a dot stays as it is.\n")
-    with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE_S) as client:
         client.ehlo()
-        for code, reply in (client.mail(SENDER), client.rcpt(RECIPIENT), client.data(message.as_bytes(policy=email.policy.SMTP))):
-            if code >= 400:
-                sys.exit(f"   mtad says {code} {reply.decode()}")
-    print(f"   client   <- {code} {reply.decode()}")
-    return re.search(r"queued as (\S+)", reply.decode()).group(1)
+        for reply in (client.mail(SENDER), client.rcpt(recipient), client.data(message.as_bytes())):
+            if reply[0] >= 400:
+                sys.exit(f"   mtad refused it: {reply[0]} {reply[1].decode(errors='replace')}")
+    text = reply[1].decode(errors="replace")
+    tell("mtad says", f"{reply[0]} {text}")
+    return re.search(r"queued as (\w+)", text)[1]
 
 
-def events(log, begin, identity):
-    """The events of one message, as they come."""
-    end = time.monotonic() + PATIENCE_S
-    with open(log, encoding="utf-8") as file:
-        file.seek(begin)
-        rest = ""
+class Log:
+    """mtad's log from now on."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = open(path, encoding="utf-8")
+        self.file.seek(0, 2)
+
+    def events(self, identity):
+        """The events of one message, as they come, until one that ends it."""
+        end, rest = time.monotonic() + PATIENCE_S, ""
         while time.monotonic() < end:
-            rest += file.readline()
+            rest += self.file.readline()
             if not rest.endswith("\n"):
-                time.sleep(0.02)
+                time.sleep(0.01)
                 continue
             record, rest = json.loads(rest), ""
-            if record.get("id") == identity:
-                yield record
-    sys.exit(f"   nothing more in {PATIENCE_S} s; look into {log}")
+            if record.get("id") != identity:
+                continue
+            yield record
+            if record["event"] in ("delivered", "bounced", "deferred", "expired"):
+                return
+        sys.exit(f"   nothing came for {PATIENCE_S} s; look into {self.path}")
 
 
-def show(record):
-    shown = [f"{key}={record[key]}" for key in ("recipient", "host", "address", "tls", "code", "status", "reply", "delay")
-             if record.get(key) not in (None, "", 0)]
-    print(f"   {record['event']:<9}   {' '.join(shown)}")
+def in_words(record):
+    get = record.get
+    reply = f"{get('code') or ''} {get('reply', '')}".strip()
+    words = {
+        "accept": f"from {get('sender')} for {get('recipient')}: on disk, then answered",
+        "attempt": f"{get('host')} [{get('address')}], {get('tls') or 'not encrypted'}",
+        "delivered": f"to {get('recipient')} after {get('delay')} s: {reply}",
+        "bounced": f"{get('recipient')} failed for good: {reply}",
+    }
+    return words.get(record["event"], reply or get("text", ""))
+
+
+def follow(log, identity, expected):
+    last = {}
+    for last in log.events(identity):
+        tell(last["event"], f"{last['time'][11:23]}  {in_words(last)}")
+    if last.get("event") != expected:
+        sys.exit(f"   {expected} was expected")
+    return last
+
+
+def arrived(mailbox, known, wanted):
+    """The new file in the mailbox that holds the wanted bytes."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        for path in set(mailbox.glob("*.eml")) - known:
+            content = path.read_bytes()
+            if wanted in content:
+                return path, content
+        time.sleep(0.02)
+    sys.exit(f"   nothing arrived in {mailbox} for {PATIENCE_S} s")
+
+
+def key_in_dns(port):
+    """A function that asks the sandbox's DNS, as dkimpy wants it."""
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers, resolver.port = ["127.0.0.1"], port
+
+    def lookup(name, timeout=5):
+        try:
+            answer = resolver.resolve(name.decode(), "TXT", lifetime=timeout, search=False)
+        except dns.exception.DNSException:
+            return None
+        return b"".join(answer[0].strings)
+
+    return lookup
+
+
+def verify(content, lookup):
+    try:
+        return dkim.verify(content, dnsfunc=lookup)
+    except dkim.DKIMException as failure:
+        tell("DKIM", str(failure))
+        return False
+
+
+def check_arrival(path, content, lookup):
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    hops = [" ".join(hop.split()) for hop in message.get_all("Received", [])]
+    tell("file", path)
+    tell("TLS", (re.search(r"\((TLS\S+ \S+)\)", hops[0]) or ["", "none"])[1] + ", says the receiver")
+    if "DKIM-Signature" not in message:
+        sys.exit("   DKIM: not signed; has `dkim` in mta.yaml still an entry for sandbox.example?")
+    tags = dict(re.findall(r"\b([ads])=([^;\s]+)", message["DKIM-Signature"]))
+    passed = verify(content, lookup)
+    tell("DKIM", f"{'pass' if passed else 'FAIL'} ({tags.get('a')}, key from {tags.get('s')}._domainkey.{tags.get('d')})")
+    altered = verify(content.replace(b"Hello from", b"Hullo from"), lookup)
+    tell("DKIM", f"{'PASS' if altered else 'fail'} for a copy with one letter changed, as it must")
+    for hop in reversed(hops):
+        tell("Received", hop)
+    if not passed or altered or "(TLS" not in hops[0]:
+        sys.exit("   the signature or the encryption is not right")
 
 
 def main():
-    folder, port = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-    log, mailbox = folder / "mta.log", folder / "mailbox"
-    begin = log.stat().st_size
-    known = set(mailbox.glob("*.json"))
-    begun = time.monotonic()
-    identity = submit(port)
-    last = None
-    for last in events(log, begin, identity):
-        show(last)
-        if last["event"] in ("delivered", "bounced"):
-            break
-    if last["event"] != "delivered":
-        sys.exit("   not delivered")
-    print(f"   {(time.monotonic() - begun) * 1000:.0f} ms from the first byte to the other side's mailbox")
+    folder, address, dns_port = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    mailbox, lookup = folder / "mailbox", key_in_dns(int(dns_port))
+    log = Log(folder / "mta.log")
+    known = set(mailbox.glob("*.eml"))
 
-    came = sorted(set(mailbox.glob("*.json")) - known)
-    if len(came) != 1:
-        sys.exit(f"   {len(came)} messages came, one was sent")
-    seen = json.loads(came[0].read_text())
-    print(f"   receiver    {came[0].with_suffix('.eml')}")
-    print(f"   encrypted   {seen['tls'] or 'no'}")
-    print(f"   DKIM        {seen['dkim']} (dkimpy, with the key from s1._domainkey.sandbox.example)")
-    if seen["dkim"] != "pass" or not seen["tls"]:
-        sys.exit("   this is not as it should be")
+    step(f"A message from {SENDER} to {RECIPIENT}")
+    identity = submit(address, RECIPIENT, f"The first message, {email.utils.formatdate(localtime=True)}")
+    follow(log, identity, "delivered")
+    step("What arrived")
+    check_arrival(*arrived(mailbox, known, b"id " + identity.encode()), lookup)
+
+    step(f"A message to {STRANGER}, whom the receiver does not know")
+    identity = submit(address, STRANGER, "For nobody")
+    failed = follow(log, identity, "bounced")
+    path, content = arrived(mailbox, known, b"Final-Recipient: rfc822; " + STRANGER.encode())
+    report = email.message_from_bytes(content, policy=email.policy.default)
+    tell("bounce", f"{report['Subject']!r} to {report['To']}, status {failed['status']}")
+    tell("file", path)
 
 
 if __name__ == "__main__":
