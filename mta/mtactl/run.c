@@ -21,6 +21,7 @@ struct run {
     const struct ctl_options *options;
     const char *socket;
     struct ctl_output output;
+    bool has_count; /* the daemon has told one */
     uint64_t count; /* sum over the requests */
     /* of the request at hand */
     const char *id;
@@ -74,6 +75,7 @@ static void print_line(struct run *run, const json_t *line)
     const json_t *count = json_object_get(line, "count");
     enum ctl_verb verb = run->options->command->verb;
     if ((verb == CTL_RETRY || verb == CTL_DELETE) && json_is_integer(count)) {
+        run->has_count = true;
         run->count += ctl_json_number(line, "count"); /* one sum at the end */
         return;
     }
@@ -235,13 +237,12 @@ static int ask(struct run *run, const char *id)
 static int ask_all(struct run *run)
 {
     const struct ctl_options *options = run->options;
-    enum ctl_verb verb = options->command->verb;
     int code = options->id_count == 0 ? ask(run, NULL) : CTL_EXIT_DONE;
     for (size_t i = 0; i < options->id_count && code != CTL_EXIT_UNREACHABLE; i++) {
         int one = ask(run, options->ids[i]);
         code = one > code ? one : code;
     }
-    if (code == CTL_EXIT_UNREACHABLE || (verb != CTL_RETRY && verb != CTL_DELETE))
+    if (!run->has_count)
         return code;
     if (options->json)
         print_json(json_pack("{s:I,s:b}", "count", (json_int_t)run->count, "dry_run",
