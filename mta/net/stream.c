@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 
 #include "mta/net/stream_private.h"
 
-#define CLOSE_MS 5000
+#define UNSENT_BYTES (128 * 1024)
+#define CLOSE_MS     5000
 /* A peer that sends faster than we throw away is stopped by its own garbage in the handshake. */
 #define DROP_READS_MAX  256
 #define STALE_READS_MAX 8
@@ -51,6 +53,18 @@ void stream_learn_local(struct stream *stream)
     unmap(&stream->local);
 }
 
+/* What the kernel holds unsent is kept small: "taken by the kernel" then means "nearly with the
+ * peer", which is what deadlines for a peer's progress count, and thousands of connections to slow
+ * peers hold little. */
+static void set_options(struct stream *stream)
+{
+    int unsent_bytes = UNSENT_BYTES;
+    uv_os_fd_t fd;
+    (void)uv_tcp_nodelay(&stream->tcp, 1);
+    if (uv_fileno((const uv_handle_t *)&stream->tcp, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof unsent_bytes);
+}
+
 struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_events *events,
                                 void *ctx)
 {
@@ -63,7 +77,7 @@ struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_eve
         stream_dispose(stream);
         return NULL;
     }
-    (void)uv_tcp_nodelay(&stream->tcp, 1);
+    set_options(stream);
     (void)uv_tcp_getpeername(&stream->tcp, &stream->peer.any, &len);
     unmap(&stream->peer);
     stream_learn_local(stream);
@@ -94,7 +108,7 @@ static int connect_socket(struct stream *stream, const struct sockaddr *address,
         close(fd);
         return rc;
     }
-    (void)uv_tcp_nodelay(&stream->tcp, 1);
+    set_options(stream);
     return uv_tcp_connect(&stream->req.connect, &stream->tcp, address, stream_on_connect);
 }
 
