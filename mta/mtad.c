@@ -271,12 +271,10 @@ static int check_state_dir(const struct mtad *mtad, char *error, size_t size)
     const char *name = mtad->privilege.name;
     if (access(path, W_OK | X_OK) == 0)
         return 0;
-    int n = snprintf(error, size, "state_dir: %s cannot be written", path);
-    if (n > 0 && (size_t)n < size && mtad->privilege.drop && errno == EACCES)
+    int n = snprintf(error, size, "state_dir: %s cannot be written: %s", path, strerror(errno));
+    if (n > 0 && (size_t)n < size && mtad->privilege.drop)
         snprintf(error + n, size - (size_t)n,
-                 " by the user %s, as whom mtad runs; mend it with: chown %s %s", name, name, path);
-    else if (n > 0 && (size_t)n < size)
-        snprintf(error + n, size - (size_t)n, ": %s", strerror(errno));
+                 "; mtad runs as the user %s, so mend it with: chown %s %s", name, name, path);
     return -1;
 }
 
