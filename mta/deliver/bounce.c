@@ -11,8 +11,8 @@
 #include "mta/mail/dsn.h"
 #include "mta/smtp/address.h"
 
-#define DSN_MAX    (2 * 1024 * 1024) /* settle.c bounds the recipients */
-#define HEADER_MAX (64 * 1024)
+#define DSN_MAX    ((size_t)2 * 1024 * 1024) /* settle.c bounds the recipients */
+#define HEADER_MAX ((size_t)64 * 1024)
 
 struct bounce {
     struct buf bytes;

@@ -14,11 +14,7 @@
 #include "mta/base/time.h"
 #include "mta/deliver/policy.h"
 
-#define UNREACHABLE_FOR_MS (5 * 60 * 1000)
-#define IPV6_DEAD_FOR_MS   (10 * 60 * 1000)
-#define TLS_BROKEN_FOR_MS  (60 * 60 * 1000)
-
-static void connect_here(struct connection *c);
+#define TLS_BROKEN_FOR_MS UINT64_C(3600000)
 
 /* ---- ending ---- */
 
@@ -87,7 +83,7 @@ void connection_quit(struct connection *c)
 
 static void on_timer(uv_timer_t *timer);
 
-static void arm(struct connection *c)
+void connection_arm(struct connection *c)
 {
     uint64_t at = UINT64_MAX;
     if (c->delivery != NULL)
@@ -125,7 +121,7 @@ static void on_timer(uv_timer_t *timer)
     uint64_t now_ms = time_monotonic_ms();
     if (c->state == CONNECTION_IDLE) {
         if (now_ms < c->idle_until_ms) {
-            arm(c);
+            connection_arm(c);
         } else if (scheduler_unidle(c->worker->deliver->scheduler, &c->idler)) {
             c->state = CONNECTION_SESSION;
             connection_quit(c);
@@ -227,20 +223,10 @@ static void start_session(struct connection *c)
 
 /* ---- what the stream says ---- */
 
-static void learn_from_connect(struct connection *c)
-{
-    struct memory *memory = c->worker->deliver->memory;
-    memory_forget(memory, MEMORY_UNREACHABLE, c->place);
-    if (c->ipv6)
-        memory_forget(memory, MEMORY_IPV6_DEAD, "");
-    else if (c->ipv6_failed)
-        memory_learn(memory, MEMORY_IPV6_DEAD, "", time_monotonic_ms() + IPV6_DEAD_FOR_MS);
-}
-
 static void on_stream_open(void *ctx)
 {
     struct connection *c = ctx;
-    learn_from_connect(c);
+    connection_dialled(c);
     if (!c->counted) {
         scheduler_connected(c->worker->deliver->scheduler, c->site);
         c->counted = true;
@@ -248,19 +234,6 @@ static void on_stream_open(void *ctx)
     c->state = CONNECTION_SESSION;
     start_session(c);
     connection_step(c);
-}
-
-static void on_connect_failed(struct connection *c, const char *text)
-{
-    char words[512];
-    memory_learn(c->worker->deliver->memory, MEMORY_UNREACHABLE, c->place,
-                 time_monotonic_ms() + UNREACHABLE_FOR_MS);
-    c->ipv6_failed = c->ipv6_failed || c->ipv6;
-    snprintf(words, sizeof words, "connect to %s [%s]: %s", c->host, c->address, text);
-    outcome_set(&c->last, OUTCOME_DEFERRED, 0, "4.4.1", words);
-    stream_close(&c->stream, false);
-    c->state = CONNECTION_WALKING;
-    walk_next(c->walk);
 }
 
 static void on_stream_tls(const struct tls_verdict *verdict, void *ctx)
@@ -303,7 +276,7 @@ static void on_stream_end(enum stream_end end, const char *text, void *ctx)
 {
     struct connection *c = ctx;
     if (c->state == CONNECTION_CONNECTING) {
-        on_connect_failed(c, text);
+        connection_dial_failed(c, text);
         return;
     }
     if (c->client == NULL)
@@ -317,89 +290,12 @@ static void on_stream_end(enum stream_end end, const char *text, void *ctx)
     connection_step(c);
 }
 
-static const struct stream_events stream_events = {
+const struct stream_events connection_stream_events = {
     .on_open = on_stream_open,
     .on_tls = on_stream_tls,
     .on_bytes = on_stream_bytes,
     .on_drain = on_stream_drain,
     .on_end = on_stream_end,
-};
-
-/* ---- the walk ---- */
-
-static const struct sockaddr *source_address(const struct connection *c,
-                                             struct sockaddr_storage *storage)
-{
-    const struct config_source *source = &c->settings->config->delivery.source;
-    memset(storage, 0, sizeof *storage);
-    if (c->ipv6 && source->has_ipv6) {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)storage;
-        in6->sin6_family = AF_INET6;
-        memcpy(&in6->sin6_addr, source->ipv6.bytes, 16);
-        return (const struct sockaddr *)storage;
-    }
-    if (!c->ipv6 && source->has_ipv4) {
-        struct sockaddr_in *in = (struct sockaddr_in *)storage;
-        in->sin_family = AF_INET;
-        memcpy(&in->sin_addr, source->ipv4.bytes, 4);
-        return (const struct sockaddr *)storage;
-    }
-    return NULL;
-}
-
-static void connect_here(struct connection *c)
-{
-    struct sockaddr_storage source;
-    c->state = CONNECTION_CONNECTING;
-    c->stream = stream_connect(loop_uv(c->worker->loop), (const struct sockaddr *)&c->socket,
-                               source_address(c, &source),
-                               (uint32_t)c->settings->config->timeouts.connect, &stream_events, c);
-    arm(c);
-    if (c->stream == NULL)
-        on_connect_failed(c, "no socket could be made");
-}
-
-static void on_address(const char *host, const char *text, const struct sockaddr *address,
-                       void *ctx)
-{
-    struct connection *c = ctx;
-    snprintf(c->host, sizeof c->host, "%s", host);
-    snprintf(c->address, sizeof c->address, "%s", text);
-    c->ipv6 = address->sa_family == AF_INET6;
-    memory_place(c->place, text,
-                 ntohs(c->ipv6 ? ((const struct sockaddr_in6 *)address)->sin6_port
-                               : ((const struct sockaddr_in *)address)->sin_port));
-    memcpy(&c->socket, address, c->ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
-    c->helo_only = false;
-    c->clear_only =
-        memory_knows(c->worker->deliver->memory, MEMORY_TLS_BROKEN, c->place, time_monotonic_ms());
-    connect_here(c);
-}
-
-/* Nothing is left to try: the attempt has failed, for what waits at this site as well unless
- * another connection is doing better. */
-static void on_exhausted(const struct mail_outcome *reason, void *ctx)
-{
-    struct connection *c = ctx;
-    struct scheduler *scheduler = c->worker->deliver->scheduler;
-    if (reason->kind != OUTCOME_NONE) {
-        outcome_copy(&c->last, reason);
-        c->host[0] = c->address[0] = '\0';
-    }
-    if (c->delivery != NULL && c->last.kind != OUTCOME_NONE)
-        connection_give_up(c);
-    bool standing = scheduler_connections_standing(scheduler, c->site) > (c->counted ? 1u : 0u);
-    if (!standing && c->last.kind != OUTCOME_NONE && !c->worker->stopping) {
-        struct unit_list rest = scheduler_take_all(scheduler, c->site, SCHEDULER_WINDOW_MAX);
-        settle_list(c->worker, &rest, &c->last, site_target(c->site)->hosts[0].name, c->host,
-                    c->address);
-    }
-    connection_end(c);
-}
-
-static const struct walk_events walk_events = {
-    .on_address = on_address,
-    .on_exhausted = on_exhausted,
 };
 
 /* ---- deciding ---- */
@@ -461,11 +357,11 @@ static void on_ended(struct connection *c)
                   LOG_T("address", c->address), LOG_T("reply", c->last.text),
                   LOG_T("text", "TLS failed; going on in clear, as opportunistic TLS allows"));
         c->clear_only = true;
-        connect_here(c);
+        connection_dial(c);
         return;
     case POLICY_SAME_HELO:
         c->helo_only = true;
-        connect_here(c);
+        connection_dial(c);
         return;
     case POLICY_NEXT_ADDRESS:
         c->state = CONNECTION_WALKING;
@@ -485,7 +381,7 @@ static void go_idle(struct connection *c)
     c->state = CONNECTION_IDLE;
     c->idle_until_ms = time_monotonic_ms() + c->settings->config->timeouts.idle;
     if (scheduler_idle(c->worker->deliver->scheduler, c->site, &c->idler, &work)) {
-        arm(c);
+        connection_arm(c);
         return;
     }
     c->state = CONNECTION_SESSION;
@@ -570,7 +466,7 @@ void connection_step(struct connection *c)
     }
     if (c->client != NULL)
         flush_output(c);
-    arm(c);
+    connection_arm(c);
 }
 
 /* ---- starting, waking, stopping ---- */
@@ -594,8 +490,8 @@ void connection_open(struct worker *worker, struct site *site)
         connection_end(c);
         return;
     }
-    c->walk = walk_new(worker, c->settings, site_target(site), &walk_events, c);
-    arm(c);
+    c->walk = walk_new(worker, c->settings, site_target(site), &connection_walk_events, c);
+    connection_arm(c);
     walk_next(c->walk);
 }
 

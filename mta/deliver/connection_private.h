@@ -66,6 +66,16 @@ void connection_step(struct connection *c); /* look at the news and go on; may e
 void connection_end(struct connection *c);  /* closes; gives its place back */
 void connection_quit(struct connection *c); /* QUIT, then end */
 
+void connection_arm(struct connection *c); /* the timer: the earliest of all deadlines */
+extern const struct stream_events connection_stream_events;
+
+/* ---- connection_dial.c ---- */
+void connection_dial(struct connection *c);    /* connect to the address at hand */
+void connection_dialled(struct connection *c); /* it worked: remember */
+/* It did not: remember, and go on to the next address. */
+void connection_dial_failed(struct connection *c, const char *text);
+extern const struct walk_events connection_walk_events;
+
 /* ---- connection_unit.c ---- */
 /* Takes the next unit of the site. @return false: none */
 bool connection_take_unit(struct connection *c);

@@ -8,7 +8,7 @@
 #include "mta/deliver/connection_private.h"
 #include "mta/deliver/policy.h"
 
-#define CONTENT_STEP       (64 * 1024)
+#define CONTENT_STEP       ((size_t)64 * 1024)
 #define STREAM_PENDING_MAX ((size_t)256 * 1024)
 
 static void on_signed(const char *prefix, void *ctx)

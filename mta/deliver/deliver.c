@@ -33,6 +33,7 @@ static void read_local_addresses(struct settings *settings)
 static int load_keys(struct settings *settings, char *error, size_t error_size)
 {
     const struct config *config = settings->config;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     settings->keys = mem_alloc((config->dkim_count + 1) * sizeof *settings->keys);
     for (size_t i = 0; i < config->dkim_count; i++) {
         if (tls_key_load(config->dkim[i].key_path, &settings->keys[i], error, error_size) < 0)

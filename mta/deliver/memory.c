@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLACES 4096u
-#define WAYS   4u
+#define PLACES ((size_t)4096)
+#define WAYS   ((size_t)4)
 
 struct fact {
     uint64_t until_ms;

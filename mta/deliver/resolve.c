@@ -47,8 +47,9 @@ static void finish(struct resolving *r)
 
 void resolve_cancel_all(struct worker *worker)
 {
-    while (worker->resolving != NULL) {
-        struct resolving *r = worker->resolving;
+    struct resolving *next = NULL;
+    for (struct resolving *r = worker->resolving; r != NULL; r = next) {
+        next = r->next;
         dns_cancel(&r->query);
         finish(r);
     }
@@ -64,7 +65,7 @@ static void succeed(struct resolving *r, struct site_target *target, uint32_t tt
 {
     /* The key names all that decides what a connection may carry: equal key, equal site. */
     struct buf key;
-    buf_init(&key, SITE_HOSTS_MAX * (DNS_NAME_MAX + 16));
+    buf_init(&key, (size_t)SITE_HOSTS_MAX * (DNS_NAME_MAX + 16));
     buf_printf(&key, "%s tls=%d",
                target->fixed      ? "relay"
                : target->implicit ? "host"

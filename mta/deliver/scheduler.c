@@ -74,14 +74,16 @@ struct scheduler *scheduler_new(const struct scheduler_hooks *hooks, const struc
     return s;
 }
 
-static void free_domain(struct scheduler *s, struct domain *domain)
+/* The analyser does not see that HASH_DEL takes the last element's table away with it. */
+/* NOLINTBEGIN(clang-analyzer-unix.Malloc) */
+void scheduler_free_domain(struct scheduler *s, struct domain *domain)
 {
     HASH_DEL(s->domains, domain);
     free(domain->name);
     free(domain);
 }
 
-static void free_site(struct scheduler *s, struct site *site)
+void scheduler_free_site(struct scheduler *s, struct site *site)
 {
     HASH_DEL(s->sites, site);
     site_target_clear(&site->target);
@@ -94,33 +96,28 @@ void scheduler_free(struct scheduler **schedulerp)
     struct scheduler *s = *schedulerp;
     if (s == NULL)
         return;
-    struct slot *slot, *next_slot;
-    HASH_ITER(hh, s->slots, slot, next_slot)
-    {
+    while (s->slots != NULL) {
+        struct slot *slot = s->slots;
         HASH_DEL(s->slots, slot);
         free(slot);
     }
-    struct domain *domain, *next_domain;
-    HASH_ITER(hh, s->domains, domain, next_domain)
-    {
-        free_domain(s, domain);
-    }
-    struct site *site, *next_site;
-    HASH_ITER(hh, s->sites, site, next_site)
-    {
-        free_site(s, site);
-    }
+    while (s->domains != NULL)
+        scheduler_free_domain(s, s->domains);
+    while (s->sites != NULL)
+        scheduler_free_site(s, s->sites);
     pthread_mutex_destroy(&s->lock);
     free(s);
     *schedulerp = NULL;
 }
+
+/* NOLINTEND(clang-analyzer-unix.Malloc) */
 
 void scheduler_reload(struct scheduler *s, const struct config *config)
 {
     pthread_mutex_lock(&s->lock);
     s->site_connections = config->delivery.site_connections;
     s->max_connections = config->delivery.max_connections;
-    struct domain *domain, *next;
+    struct domain *domain = NULL, *next = NULL;
     HASH_ITER(hh, s->domains, domain, next)
     {
         domain->known_until_ms = 0;
@@ -325,7 +322,7 @@ void scheduler_woken(struct scheduler *s, struct site *site)
 
 /* ---- offering and finishing ---- */
 
-static struct domain *find_domain(struct scheduler *s, const char *name, bool make)
+struct domain *scheduler_find_domain(struct scheduler *s, const char *name, bool make)
 {
     struct domain *domain;
     HASH_FIND_STR(s->domains, name, domain);
@@ -353,7 +350,7 @@ static void place(struct scheduler *s, struct domain *domain, struct unit *unit)
 
 /* How many units the domain may hold: never more than there is room left for all others, so that a
  * few slow destinations cannot fill the memory and a further one always finds a place. */
-static size_t window_of(const struct scheduler *s)
+size_t scheduler_window(const struct scheduler *s)
 {
     size_t used = HASH_COUNT(s->slots);
     size_t room = used < SCHEDULER_UNITS_MAX ? SCHEDULER_UNITS_MAX - used : 0;
@@ -368,10 +365,10 @@ static enum offer offer_locked(struct scheduler *s, const struct slot_key *key, 
         return OFFER_KNOWN;
     if (s->stopping)
         return OFFER_STOPPED;
-    size_t window = window_of(s);
+    size_t window = scheduler_window(s);
     if (window == 0)
         return OFFER_FULL;
-    struct domain *domain = find_domain(s, name, true);
+    struct domain *domain = scheduler_find_domain(s, name, true);
     if (domain->units >= window)
         return OFFER_FULL;
 
@@ -465,128 +462,6 @@ struct unit_list scheduler_domain_failed(struct scheduler *s, struct domain *dom
     return waiting;
 }
 
-/* ---- backlog ---- */
-
-static bool mark_locked(struct scheduler *s, const char *name, const int64_t *reappeared_unix_ms)
-{
-    bool room = HASH_COUNT(s->domains) < SCHEDULER_DOMAINS_MAX;
-    struct domain *domain = find_domain(s, name, room);
-    if (domain == NULL)
-        return false;
-    bool drawn = reappeared_unix_ms != NULL && *reappeared_unix_ms <= domain->drawn_unix_ms;
-    if (domain->backlog || drawn)
-        return true;
-    domain->backlog = true;
-    domain->next_backlog = NULL;
-    if (s->backlog_tail != NULL)
-        s->backlog_tail->next_backlog = domain;
-    else
-        s->backlog_head = domain;
-    s->backlog_tail = domain;
-    return true;
-}
-
-bool scheduler_mark_backlog(struct scheduler *s, const char *name)
-{
-    pthread_mutex_lock(&s->lock);
-    bool marked = mark_locked(s, name, NULL);
-    pthread_mutex_unlock(&s->lock);
-    return marked;
-}
-
-bool scheduler_mark_due(struct scheduler *s, const char *name, int64_t due_unix_ms, bool inserted)
-{
-    pthread_mutex_lock(&s->lock);
-    bool marked = mark_locked(s, name, inserted ? NULL : &due_unix_ms);
-    pthread_mutex_unlock(&s->lock);
-    return marked;
-}
-
-void scheduler_drawn(struct scheduler *s, const char *name, int64_t until_unix_ms)
-{
-    pthread_mutex_lock(&s->lock);
-    struct domain *domain = find_domain(s, name, false);
-    if (domain != NULL)
-        domain->drawn_unix_ms = until_unix_ms;
-    pthread_mutex_unlock(&s->lock);
-}
-
-static void unlink_backlog(struct scheduler *s, struct domain *previous, struct domain *domain)
-{
-    if (previous != NULL)
-        previous->next_backlog = domain->next_backlog;
-    else
-        s->backlog_head = domain->next_backlog;
-    if (s->backlog_tail == domain)
-        s->backlog_tail = previous;
-    domain->backlog = false;
-    domain->next_backlog = NULL;
-}
-
-bool scheduler_next_backlog(struct scheduler *s, char *name, size_t size)
-{
-    bool found = false;
-    pthread_mutex_lock(&s->lock);
-    if (s->stopping || HASH_COUNT(s->slots) >= SCHEDULER_UNITS_MAX) {
-        s->starved_backlog = !s->stopping;
-        goto done;
-    }
-    s->starved_backlog = false;
-    struct domain *previous = NULL;
-    for (struct domain *d = s->backlog_head; d != NULL; previous = d, d = d->next_backlog) {
-        if (d->units > window_of(s) / 2)
-            continue;
-        snprintf(name, size, "%s", d->name);
-        unlink_backlog(s, previous, d);
-        found = true;
-        break;
-    }
-done:
-    pthread_mutex_unlock(&s->lock);
-    return found;
-}
-
-bool scheduler_has_room(struct scheduler *s)
-{
-    pthread_mutex_lock(&s->lock);
-    bool room = !s->stopping && window_of(s) > 0;
-    pthread_mutex_unlock(&s->lock);
-    return room;
-}
-
-bool scheduler_is_empty(struct scheduler *s)
-{
-    pthread_mutex_lock(&s->lock);
-    bool empty = HASH_COUNT(s->slots) == 0;
-    pthread_mutex_unlock(&s->lock);
-    return empty;
-}
-
-void scheduler_purge(struct scheduler *s, uint64_t now_ms)
-{
-    pthread_mutex_lock(&s->lock);
-    /* What is known of a domain is only a convenience: the answer is in the DNS cache as well. */
-    bool crowded = HASH_COUNT(s->domains) > SCHEDULER_DOMAINS_MAX / 2;
-    struct domain *domain, *next_domain;
-    HASH_ITER(hh, s->domains, domain, next_domain)
-    {
-        bool idle = domain->units == 0 && !domain->backlog && !domain->resolving;
-        if (idle && (crowded || domain->known_until_ms <= now_ms))
-            free_domain(s, domain);
-        else if (domain->site != NULL)
-            domain->site->wanted = true;
-    }
-    struct site *site, *next_site;
-    HASH_ITER(hh, s->sites, site, next_site)
-    {
-        if (!site->wanted && site->queue.count == 0 && site->connections == 0 && !site->starved)
-            free_site(s, site);
-        else
-            site->wanted = false;
-    }
-    pthread_mutex_unlock(&s->lock);
-}
-
 /* ---- looking ---- */
 
 void scheduler_read_counts(struct scheduler *s, struct scheduler_counts *out)
@@ -609,6 +484,7 @@ bool scheduler_is_active(struct scheduler *s, uint64_t id, uint16_t number)
     struct slot_key key = {.id = id, .number = number};
     struct slot *slot;
     pthread_mutex_lock(&s->lock);
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): the key has no padding */
     HASH_FIND(hh, s->slots, &key, sizeof key, slot);
     bool active = slot != NULL && slot->active;
     pthread_mutex_unlock(&s->lock);

@@ -64,4 +64,10 @@ struct scheduler {
     struct domain *backlog_head, *backlog_tail;
 };
 
+/* All with the lock held. */
+struct domain *scheduler_find_domain(struct scheduler *s, const char *name, bool make);
+void scheduler_free_domain(struct scheduler *s, struct domain *domain);
+void scheduler_free_site(struct scheduler *s, struct site *site);
+size_t scheduler_window(const struct scheduler *s); /* how many units a domain may hold just now */
+
 #endif

@@ -8,7 +8,7 @@
 #include "mta/mail/dkim.h"
 
 #define CACHE_PLACES   256
-#define PREFIX_MAX     (16 * 1024)
+#define PREFIX_MAX     ((size_t)16 * 1024)
 #define HEADER_MAX     (256 * 1024 + 4096)
 #define SIGNATURES_MAX 8
 

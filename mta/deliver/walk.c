@@ -181,9 +181,8 @@ static void note_dns_failure(struct walk *walk, enum dns_status status, const ch
 {
     const char *host = host_at_hand(walk)->name;
     char text[512];
-    if (status != DNS_NO_NAME && status != DNS_NO_RECORD) {
-        policy_judge_dns(status, host, detail, &walk->failure);
-    } else if (walk->target->implicit) {
+    bool absent = status == DNS_NO_NAME || status == DNS_NO_RECORD;
+    if (!absent || walk->target->implicit) {
         policy_judge_dns(status, host, detail, &walk->failure);
     } else if (walk->failure.kind == OUTCOME_NONE) {
         snprintf(text, sizeof text, "the mail server %s has no address (%s)", host,

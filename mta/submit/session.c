@@ -11,7 +11,8 @@
 #include "mta/smtp/server.h"
 #include "mta/submit/submit_private.h"
 
-#define OUTPUT_MAX   (64 * 1024) /* replies that a client lets lie before we stop reading it */
+#define OUTPUT_MAX                                                                                 \
+    ((size_t)64 * 1024) /* replies that a client lets lie before we stop reading it */
 #define TLS_TEXT_MAX 96
 
 struct session {
