@@ -21,4 +21,4 @@ def test_folder_of_another_user(start_mta, tmp_path):
     place.mkdir(mode=0o700)
     mta = start_mta({"state_dir": str(place), "user": "nobody"}, wait=False)
     code, text = mta.run_once()
-    assert code == 1 and str(place) in text and "ermission denied" in text, text
+    assert code == 1 and str(place) in text and "ermission denied" in text and "nobody" in text, text
