@@ -7,7 +7,9 @@
  *
  * `next` names only the earliest entry of a domain, and that of a unit in delivery stays there
  * until its outcome is recorded: what becomes due behind it is not seen by time alone. So while
- * units are in memory, `next` is read from its beginning every few seconds. */
+ * units are in memory, and once more after the last of them, `next` is read from its beginning
+ * every few seconds: a damaged record that is set aside leaves its entry in front of others until
+ * then. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +40,7 @@ struct feeder {
     uint64_t purge_at_ms;
     uint64_t swept_from_ms; /* monotonic: when this reading from the beginning was begun, */
     uint64_t sweep_at_ms;   /* and the next is due; 0: while one is under way */
+    bool sweep_owed;        /* units have been in memory since the last one began */
     uint64_t fresh_at_ms;   /* when `fresh` is read anew */
     pthread_mutex_t lock;   /* stopped: no post to a loop that may be gone */
     bool stopped;           /* changed on the loop only */
@@ -149,6 +152,7 @@ static bool on_due(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx)
     enum offer offer = scheduler_offer(walk->feeder->deliver->scheduler, id, unit, walk->domain);
     walk->full = offer == OFFER_FULL || offer == OFFER_STOPPED;
     walk->taken = walk->taken || offer == OFFER_TAKEN;
+    walk->feeder->sweep_owed = walk->feeder->sweep_owed || offer == OFFER_TAKEN;
     return !walk->full && --walk->left > 0;
 }
 
@@ -196,6 +200,7 @@ static void begin_sweep(struct feeder *feeder, uint64_t now_ms)
     feeder->position[0] = '\0';
     feeder->swept_from_ms = now_ms;
     feeder->sweep_at_ms = 0;
+    feeder->sweep_owed = false;
 }
 
 static void read_fresh_anew(struct feeder *feeder, uint64_t now_ms)
@@ -216,7 +221,7 @@ static void restart_what_is_due(struct feeder *feeder, int64_t now, uint64_t now
     bool anew = now_ms >= feeder->fresh_at_ms;
     if (anew)
         read_fresh_anew(feeder, now_ms);
-    bool sweep = feeder->sweep_at_ms != 0 && now_ms >= feeder->sweep_at_ms;
+    bool sweep = feeder->sweep_owed && feeder->sweep_at_ms != 0 && now_ms >= feeder->sweep_at_ms;
     bool clock_went_back = now < feeder->position_ms;
     if (atomic_exchange(&feeder->look_again, false) || anew || sweep || clock_went_back)
         begin_sweep(feeder, now_ms);
@@ -236,7 +241,7 @@ static uint64_t until_next_step(struct feeder *feeder, int64_t now)
     uint64_t sleep_ms = until_next_due(feeder, now);
     uint64_t now_ms = time_monotonic_ms();
     uint64_t at_ms = feeder->fresh_at_ms;
-    if (!scheduler_is_empty(feeder->deliver->scheduler) && feeder->sweep_at_ms < at_ms)
+    if (feeder->sweep_owed && feeder->sweep_at_ms < at_ms)
         at_ms = feeder->sweep_at_ms;
     uint64_t left_ms = at_ms > now_ms ? at_ms - now_ms : 1;
     return left_ms < sleep_ms ? left_ms : sleep_ms;
@@ -261,6 +266,7 @@ static void step(struct feeder *feeder)
     more = draw_domain(feeder, now) || more;
     if (blocked && feeder->purge_at_ms > now_ms + BLOCKED_PURGE_MS)
         feeder->purge_at_ms = now_ms + BLOCKED_PURGE_MS;
+    feeder->sweep_owed = feeder->sweep_owed || !scheduler_is_empty(feeder->deliver->scheduler);
     if (more) {
         sleep_for(feeder, 0);
         return;
