@@ -139,8 +139,10 @@ def test_no_permission(start_mta):
     mta = start_mta()
     control = mta.state / "control"
     assert stat.S_IMODE(control.stat().st_mode) == 0o660
-    done = subprocess.run([mta.program("mtactl"), "--socket", str(control), "status"], capture_output=True,
-                          timeout=20, user=65534, group=65534, extra_groups=[])
+    with open(mta.program("mtactl"), "rb") as program:  # by descriptor: its folder may be closed to others
+        done = subprocess.run([f"/proc/self/fd/{program.fileno()}", "--socket", str(control), "status"],
+                              pass_fds=[program.fileno()], capture_output=True, timeout=20, user=65534, group=65534,
+                              extra_groups=[])
     assert done.returncode == 3 and b"no permission" in done.stderr
 
 
