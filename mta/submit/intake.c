@@ -15,7 +15,8 @@
 #include "mta/smtp/address.h"
 #include "mta/submit/submit_private.h"
 
-#define ADDED_MAX 4096 /* fields of ours */
+#define ADDED_MAX       4096 /* fields of ours */
+#define RECIPIENT_BYTES 128  /* besides its texts: the struct, its place in the table, malloc */
 
 struct recipient {
     char *address;
@@ -27,6 +28,7 @@ enum intake_phase {
     INTAKE_ENVELOPE,
     INTAKE_HEADER,
     INTAKE_BODY,
+    INTAKE_NO_ROOM, /* the header section did not fit: content is dropped */
     INTAKE_COMMITTING,
     INTAKE_ABANDONED
 };
@@ -52,8 +54,9 @@ struct intake {
     bool extended;
     int64_t time_unix_ms;
 
-    struct buf held; /* header until complete, then content on its way; counted in the budget */
-    size_t charged;
+    struct buf held; /* header until complete, then content on its way */
+    size_t charged;  /* of held, in the budget: nothing before the header is complete */
+    size_t kept;     /* recipients and the header until complete, of SUBMIT_KEPT_MAX */
     uint64_t header_bytes;
     struct header_facts facts;
     struct tls_sha256 *sha;
@@ -95,6 +98,39 @@ static void on_stored(size_t len, void *ctx)
     discharge(ctx, len);
 }
 
+static void on_short(struct loop *loop, void *arg)
+{
+    (void)loop;
+    session_budget_short(arg);
+}
+
+void intake_budget_short(struct submit *submit)
+{
+    if (atomic_exchange(&submit->budget_short, true))
+        return;
+    for (size_t i = 0; i < submit->worker_count; i++) {
+        bool posted = loop_post(submit->workers[i].loop, on_short, &submit->workers[i]);
+        (void)posted; /* false: stopping, nobody reads any more */
+    }
+}
+
+static bool keep(struct intake *intake, size_t len)
+{
+    atomic_size_t *used = &intake->worker->submit->kept_used;
+    if (atomic_fetch_add(used, len) + len > SUBMIT_KEPT_MAX) {
+        atomic_fetch_sub(used, len);
+        return false;
+    }
+    intake->kept += len;
+    return true;
+}
+
+static void unkeep(struct intake *intake, size_t len)
+{
+    intake->kept -= len;
+    atomic_fetch_sub(&intake->worker->submit->kept_used, len);
+}
+
 /* ---- envelope ---- */
 
 struct intake *intake_new(struct submit_worker *worker, const struct submit_settings *settings,
@@ -112,22 +148,24 @@ struct intake *intake_new(struct submit_worker *worker, const struct submit_sett
     return intake;
 }
 
-bool intake_add_recipient(struct intake *intake, struct str address, struct str domain)
+enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address, struct str domain)
 {
     char ascii[SMTP_DOMAIN_MAX + 1];
     struct recipient *found = NULL;
-    if (intake->recipient_count >= QUEUE_RECIPIENTS_MAX || address.len > QUEUE_ADDRESS_MAX ||
-        !smtp_domain_ascii(domain, ascii, sizeof ascii))
-        return false;
+    if (address.len > QUEUE_ADDRESS_MAX || !smtp_domain_ascii(domain, ascii, sizeof ascii))
+        return INTAKE_RCPT_NO_DOMAIN;
     HASH_FIND(hh, intake->recipients, address.p, address.len, found);
     if (found != NULL)
-        return true; /* named twice, delivered once */
+        return INTAKE_RCPT_OK; /* named twice, delivered once */
+    if (intake->recipient_count >= QUEUE_RECIPIENTS_MAX ||
+        !keep(intake, RECIPIENT_BYTES + address.len + strlen(ascii)))
+        return INTAKE_RCPT_NO_ROOM;
     struct recipient *recipient = mem_alloc(sizeof *recipient);
     recipient->address = str_dup(address);
     recipient->domain = str_dup(str_from(ascii));
     HASH_ADD_KEYPTR(hh, intake->recipients, recipient->address, address.len, recipient);
     intake->recipient_count++;
-    return true;
+    return INTAKE_RCPT_OK;
 }
 
 static void free_intake(struct intake *intake)
@@ -142,6 +180,7 @@ static void free_intake(struct intake *intake)
     }
     /* NOLINTEND(clang-analyzer-unix.Malloc) */
     discharge(intake->worker->submit, intake->charged);
+    unkeep(intake, intake->kept);
     buf_deinit(&intake->held);
     tls_sha256_free(&intake->sha);
     free(intake->sender);
@@ -180,6 +219,11 @@ int intake_begin(struct intake *intake, const struct intake_client *client)
     dkim_body_init(&intake->body, &hash);
     intake->phase = INTAKE_HEADER;
     return 0;
+}
+
+bool intake_in_body(const struct intake *intake)
+{
+    return intake->phase == INTAKE_BODY;
 }
 
 /* What is held goes to the writer; the budget follows it there. */
@@ -253,10 +297,10 @@ static void end_header(struct intake *intake, size_t header_len, size_t body_sta
     if (!ok)
         intake->failure = QUEUE_ERR_LIMIT;
     dkim_body_update(&intake->body, rest.p, rest.len);
-    size_t grown = buf_len(&complete) - all.len;
+    unkeep(intake, all.len);
+    charge(intake, buf_len(&complete));
     buf_deinit(&intake->held);
     intake->held = complete;
-    charge(intake, grown);
     intake->phase = INTAKE_BODY;
 }
 
@@ -283,12 +327,19 @@ void intake_content(struct intake *intake, const char *bytes, size_t len)
 {
     size_t header_len, body_start;
     size_t seen = buf_len(&intake->held);
+    if (intake->phase == INTAKE_NO_ROOM)
+        return;
     if (intake->phase == INTAKE_BODY) {
         dkim_body_update(&intake->body, bytes, len);
         if (buf_len(&intake->held) + len > SUBMIT_PIECE_BYTES)
             intake_flush(intake);
+        charge(intake, len);
+    } else if (!keep(intake, len)) {
+        unkeep(intake, seen);
+        buf_deinit(&intake->held);
+        intake->phase = INTAKE_NO_ROOM;
+        return;
     }
-    charge(intake, len);
     if (!buf_add(&intake->held, bytes, len)) {
         intake->failure = QUEUE_ERR_LIMIT; /* cannot be: the session refuses such headers */
         return;
@@ -365,6 +416,11 @@ static void commit(struct intake *intake)
 bool intake_finish(struct intake *intake, intake_done_fn on_done, void *ctx, uint16_t *code_out,
                    char *text, size_t text_size)
 {
+    if (intake->phase == INTAKE_NO_ROOM) {
+        *code_out = 452;
+        snprintf(text, text_size, "4.3.1 Insufficient system storage, try again later");
+        return false;
+    }
     if (intake->phase == INTAKE_HEADER) { /* no blank line: a header section without a body */
         size_t len = buf_len(&intake->held);
         end_header(intake, len, len);

@@ -2,7 +2,8 @@
  *
  * Events of the SMTP session only note what is to be done; session_step() does it after the bytes
  * have been eaten. Reading stops while a commit is outstanding and the input is full, while the
- * client does not take our replies, and while the budget for content not yet stored is used up. */
+ * client does not take our replies, and, within a body, while the budget for content not yet stored
+ * is used up. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,8 @@ struct session {
     /* noted by events */
     bool want_tls, want_close;
     bool handshaking, paused, over;
-    bool unread; /* paused because the client does not take our replies */
+    bool unread;  /* paused because the client does not take our replies */
+    bool starved; /* paused because the budget is used up */
 };
 
 static void session_step(struct session *s);
@@ -122,8 +124,16 @@ static void on_rcpt(const struct smtp_address *address, struct smtp_verdict *ver
         refuse(verdict, 550, "5.1.1 This host has no mailboxes of its own: name a domain");
         return;
     }
-    if (!intake_add_recipient(s->intake, address->whole, address->domain))
+    switch (intake_add_recipient(s->intake, address->whole, address->domain)) {
+    case INTAKE_RCPT_OK:
+        break;
+    case INTAKE_RCPT_NO_DOMAIN:
         refuse(verdict, 553, "5.1.3 The domain of the recipient is not a valid domain name");
+        break;
+    case INTAKE_RCPT_NO_ROOM:
+        refuse(verdict, 452, "4.3.1 Insufficient system storage, try again later");
+        break;
+    }
 }
 
 static void on_data(struct smtp_verdict *verdict, void *ctx)
@@ -256,15 +266,21 @@ static void flush(struct session *s)
 static void steer_reading(struct session *s)
 {
     struct submit *submit = s->worker->submit;
-    bool in_data = smtp_server_in_data(s->server);
-    bool budget_short = in_data && atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+    bool fed = s->starved;
     s->unread = stream_pending(s->stream) > OUTPUT_MAX;
-    if (budget_short) {
-        intake_flush(s->intake); /* what we hold ourselves must not be what everybody waits for */
-        atomic_store(&submit->budget_short, true);
-        budget_short = atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+    s->starved = false;
+    if (smtp_server_in_data(s->server) && intake_in_body(s->intake)) {
+        bool over = atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+        if (over || atomic_load(&submit->budget_short))
+            intake_flush(s->intake); /* what we hold must not be what everybody waits for */
+        if (over) {
+            intake_budget_short(submit); /* before the second look: else nobody would wake us */
+            s->starved = atomic_load(&submit->budget_used) > SUBMIT_BUDGET_BYTES;
+        }
     }
-    bool stop = budget_short || s->unread || !smtp_server_wants_input(s->server);
+    if (fed && !s->starved)
+        s->active_ms = time_monotonic_ms();
+    bool stop = s->starved || s->unread || !smtp_server_wants_input(s->server);
     if (stop && !s->paused)
         stream_pause(s->stream);
     else if (!stop && s->paused)
@@ -351,8 +367,9 @@ static void on_timer(uv_timer_t *timer)
     struct session *s = timer->data;
     uint64_t limit = s->settings->config->timeouts.server;
     uint64_t now_ms = time_monotonic_ms();
-    /* Our own waiting (a commit, the budget) is not the client's idleness. */
-    if ((s->paused && !s->unread) || smtp_server_answer_pending(s->server))
+    /* Our own waiting for a commit is not the client's idleness. That for the budget ends like it:
+     * whatever holds the budget, nobody waits for ever. */
+    if ((s->paused && !s->unread && !s->starved) || smtp_server_answer_pending(s->server))
         s->active_ms = now_ms;
     uint64_t quiet = now_ms - s->active_ms;
     if (quiet < limit) {
@@ -363,7 +380,8 @@ static void on_timer(uv_timer_t *timer)
         end_session(s, false);
         return;
     }
-    smtp_server_shut(s->server, "4.4.2 Idle for too long, closing the connection");
+    smtp_server_shut(s->server, s->starved ? "4.3.1 Insufficient system storage, try again later"
+                                           : "4.4.2 Idle for too long, closing the connection");
     session_step(s);
     if (!s->over) /* a client that takes no bytes either */
         end_session(s, true);
@@ -463,6 +481,14 @@ void session_cut_all(struct submit_worker *worker)
     for (struct session *s = worker->sessions; s != NULL; s = next) {
         next = s->next;
         end_session(s, false);
+    }
+}
+
+void session_budget_short(struct submit_worker *worker)
+{
+    for (struct session *s = worker->sessions; s != NULL; s = s->next) {
+        if (!s->over && s->intake != NULL)
+            intake_flush(s->intake);
     }
 }
 

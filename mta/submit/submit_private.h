@@ -11,6 +11,9 @@
 
 #define SUBMIT_BUDGET_BYTES                                                                        \
     ((size_t)16 * 1024 * 1024) /* content in memory, all sessions together */
+/* Header sections and recipients, all sessions together: kept until the message is complete, so
+ * waiting would free nothing; what does not fit is refused. */
+#define SUBMIT_KEPT_MAX    ((size_t)64 * 1024 * 1024)
 #define SUBMIT_PIECE_BYTES ((size_t)64 * 1024)
 #define SUBMIT_HEADER_MAX  ((size_t)256 * 1024)
 
@@ -63,8 +66,9 @@ struct submit {
     pthread_mutex_t lock; /* settings */
     struct submit_settings *settings;
 
-    atomic_size_t budget_used;
-    atomic_bool budget_short; /* somebody has paused */
+    atomic_size_t budget_used; /* content behind the header, here and with the writer */
+    atomic_bool budget_short;  /* somebody has paused */
+    atomic_size_t kept_used;   /* of SUBMIT_KEPT_MAX */
     atomic_uint_fast64_t accepted, rejected;
     atomic_size_t sessions;
     atomic_size_t workers_left;
@@ -90,6 +94,7 @@ struct session_start {
 void session_open(const struct session_start *start);
 void session_shut_all(struct submit_worker *worker);
 void session_cut_all(struct submit_worker *worker);
+void session_budget_short(struct submit_worker *worker); /* hand over what every session holds */
 void session_budget_freed(struct submit_worker *worker); /* go on reading where that was paused */
 void submit_check_stopped(struct submit_worker *worker);
 
@@ -112,13 +117,26 @@ typedef void (*intake_done_fn)(const struct intake_result *result, void *ctx);
 struct intake *intake_new(struct submit_worker *worker, const struct submit_settings *settings,
                           const struct config_listener *listener, struct str sender,
                           bool body_8bit);
-/* @return false: the domain is no domain name, or nothing more fits */
-MUST_USE bool intake_add_recipient(struct intake *intake, struct str address, struct str domain);
+enum intake_rcpt {
+    INTAKE_RCPT_OK,
+    INTAKE_RCPT_NO_DOMAIN, /* not a valid domain name */
+    INTAKE_RCPT_NO_ROOM,   /* SUBMIT_KEPT_MAX, or as many as the queue takes */
+};
+MUST_USE enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address,
+                                               struct str domain);
 /* DATA. @return 0 or QUEUE_ERR_* */
 MUST_USE int intake_begin(struct intake *intake, const struct intake_client *client);
+/* What makes SUBMIT_KEPT_MAX overflow is dropped with the rest of the message; intake_finish then
+ * refuses. */
 void intake_content(struct intake *intake, const char *bytes, size_t len);
-/* Hands over what is held, so that the budget can shrink while the client is not read. */
+/* Is its content counted in the budget? Not before the header section is complete: to stop reading
+ * there would free nothing. */
+bool intake_in_body(const struct intake *intake);
+/* Hands over what is held of the body, so that the budget can shrink while the client is not
+ * read. */
 void intake_flush(struct intake *intake);
+/* The budget has run out: all sessions are to hand over what they hold, the idle ones too. */
+void intake_budget_short(struct submit *submit);
 /* The end. A refusal comes back at once: code and text are set and false returned (the intake is
  * then to be abandoned). */
 MUST_USE bool intake_finish(struct intake *intake, intake_done_fn on_done, void *ctx,

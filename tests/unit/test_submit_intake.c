@@ -57,8 +57,10 @@ static void settle(struct world *w)
 {
     for (int i = 0; i < 5000; i++) {
         queue_port_run(w->worker.port);
-        if (atomic_load(&w->submit.budget_used) == 0 && w->worker.intakes == NULL)
+        if (atomic_load(&w->submit.budget_used) == 0 && w->worker.intakes == NULL) {
+            assert_int_equal(atomic_load(&w->submit.kept_used), 0);
             return;
+        }
         struct timespec ts = {.tv_nsec = 1000000};
         (void)nanosleep(&ts, NULL);
     }
@@ -89,8 +91,10 @@ static struct intake *begin(struct world *w, size_t listener)
         .helo = "client.example", .extended = true, .address = "192.0.2.7", .tls = ""};
     struct intake *intake = intake_new(&w->worker, w->settings, &w->config->listeners[listener],
                                        STR("me@sender.example"), true);
-    assert_true(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")));
-    assert_true(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")));
+    assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
+                     INTAKE_RCPT_OK);
+    assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
+                     INTAKE_RCPT_OK);
     assert_int_equal(intake_begin(intake, &client), 0);
     return intake;
 }
@@ -266,13 +270,49 @@ static void test_recipients(void **unused)
     set_up(&w);
     struct intake *intake =
         intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), false);
-    assert_true(intake_add_recipient(intake, STR("a@dest.example"), STR("dest.example")));
-    assert_true(intake_add_recipient(intake, STR("A@dest.example"), STR("dest.example")));
-    assert_true(intake_add_recipient(intake, STR("a@[192.0.2.1]"), STR("[192.0.2.1]")));
-    assert_false(intake_add_recipient(intake, STR("a@-"), STR("a..b")));
+    assert_int_equal(intake_add_recipient(intake, STR("a@dest.example"), STR("dest.example")),
+                     INTAKE_RCPT_OK);
+    assert_int_equal(intake_add_recipient(intake, STR("A@dest.example"), STR("dest.example")),
+                     INTAKE_RCPT_OK);
+    assert_int_equal(intake_add_recipient(intake, STR("a@[192.0.2.1]"), STR("[192.0.2.1]")),
+                     INTAKE_RCPT_OK);
+    assert_int_equal(intake_add_recipient(intake, STR("a@-"), STR("a..b")), INTAKE_RCPT_NO_DOMAIN);
     intake_abandon(&intake);
     intake_abandon(&intake);
     tear_down(&w);
+}
+
+/* Header sections and recipients have a bound of their own: above it nothing more is kept, the
+ * message is refused at its end, and the budget for bodies is not touched. */
+static void test_no_room(void **unused)
+{
+    struct world w;
+    uint16_t code = 0;
+    char text[200] = "";
+    (void)unused;
+    set_up(&w);
+    struct intake *intake = begin(&w, 0);
+    feed(intake, "Subject: x\r\n", 12, 1);
+    assert_false(intake_in_body(intake));
+    size_t kept = atomic_load(&w.submit.kept_used);
+    assert_in_range(kept, 12 + strlen("you@DEST.example"), 1000);
+    assert_int_equal(atomic_load(&w.submit.budget_used), 0);
+
+    atomic_fetch_add(&w.submit.kept_used, SUBMIT_KEPT_MAX - kept); /* of other sessions */
+    assert_int_equal(intake_add_recipient(intake, STR("c@dest.example"), STR("dest.example")),
+                     INTAKE_RCPT_NO_ROOM);
+    assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
+                     INTAKE_RCPT_OK); /* is there already */
+    feed(intake, "To: y\r\n", 7, 7);
+    assert_int_equal(atomic_load(&w.submit.kept_used), SUBMIT_KEPT_MAX - 12);
+    atomic_fetch_sub(&w.submit.kept_used, SUBMIT_KEPT_MAX - kept);
+    feed(intake, "\r\nbody\r\n", 8, 3); /* a hole in a message is not closed by room */
+    assert_false(intake_finish(intake, on_done, &w, &code, text, sizeof text));
+    assert_int_equal(code, 452);
+    assert_memory_equal(text, "4.3.1", 5);
+    intake_abandon(&intake);
+    tear_down(&w);
+    assert_int_equal(w.answers, 0);
 }
 
 int main(void)
@@ -280,7 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content),       cmocka_unit_test(test_long_body),
         cmocka_unit_test(test_too_many_hops), cmocka_unit_test(test_abandoned),
-        cmocka_unit_test(test_recipients),
+        cmocka_unit_test(test_recipients),    cmocka_unit_test(test_no_room),
     };
     int failed = tls_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
     tls_deinit();
