@@ -97,6 +97,7 @@ struct verb_call {
     struct verb_call *prev, *next; /* of the client */
     struct control_client *client;
     uint64_t id;
+    struct queue_message *message; /* of a removal, for the log; NULL: a damaged record */
 };
 
 static void free_call(struct verb_call *call)
@@ -109,6 +110,7 @@ static void free_call(struct verb_call *call)
     if (call->next != NULL)
         call->next->prev = call->prev;
     walk->outstanding--;
+    queue_message_free(&call->message);
     free(call);
 }
 
@@ -117,6 +119,7 @@ void listing_forget_calls(struct control_client *client)
     struct verb_call *call = client->walk.calls;
     while (call != NULL) {
         struct verb_call *next = call->next;
+        queue_message_free(&call->message);
         free(call);
         call = next;
     }
@@ -137,12 +140,34 @@ static void send_result(struct control_client *client, uint64_t id, const char *
         control_send(client, json_pack("{s:s,s:s}", "id", id_text, "result", result));
 }
 
+/* Every recipient ends in one recorded way: this is the one of those that an admin takes out. */
+static void log_removed(const struct verb_call *call)
+{
+    struct log *log = call->client->control->log;
+    char id[QUEUE_ID_TEXT];
+    queue_id_text(call->id, id);
+    if (call->message == NULL) {
+        log_event(log, LOG_LEVEL_INFO, "removed", LOG_T("id", id));
+        return;
+    }
+    const struct queue_envelope *envelope = queue_message_envelope(call->message);
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        const struct queue_recipient *recipient = &envelope->recipients[i];
+        if (recipient_is_open(recipient))
+            log_event(log, LOG_LEVEL_INFO, "removed", LOG_T("id", id),
+                      LOG_T("sender", envelope->sender), LOG_T("recipient", recipient->address),
+                      LOG_T("domain", recipient->domain));
+    }
+}
+
 static void on_verb_done(int result, void *ctx)
 {
     struct verb_call *call = ctx;
     struct control_client *client = call->client;
     struct walk_state *walk = &client->walk;
     bool gone = result == 1; /* it left the queue meanwhile: nothing has failed */
+    if (result == QUEUE_OK && walk->verb == QUEUE_VERB_DELETE)
+        log_removed(call);
     if (result == QUEUE_OK)
         walk->done++;
     else if (!gone)
@@ -166,6 +191,9 @@ static void call_writer(struct control_client *client, uint64_t id)
     struct verb_call *call = mem_alloc(sizeof *call);
     call->client = client;
     call->id = id;
+    if (walk->verb == QUEUE_VERB_DELETE &&
+        queue_read_message(client->control->queue, id, &call->message) != 0)
+        call->message = NULL;
     call->next = walk->calls;
     if (call->next != NULL)
         call->next->prev = call;

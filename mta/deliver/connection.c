@@ -151,7 +151,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void on_ready(void *ctx)
 {
-    (void)ctx; /* connection_step asks smtp_client_ready() */
+    ((struct connection *)ctx)->reached_ready = true; /* connection_step asks smtp_client_ready() */
 }
 
 static void on_starttls(void *ctx)
@@ -364,6 +364,7 @@ static void on_ended(struct connection *c)
         connection_dial(c);
         return;
     case POLICY_NEXT_ADDRESS:
+        connection_note_given_up(c);
         c->state = CONNECTION_WALKING;
         walk_next(c->walk);
         return;

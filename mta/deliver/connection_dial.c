@@ -19,6 +19,28 @@ void connection_dialled(struct connection *c)
         memory_learn(memory, MEMORY_IPV6_DEAD, "", time_monotonic_ms() + IPV6_DEAD_FOR_MS);
 }
 
+void connection_note_given_up(struct connection *c)
+{
+    char id[QUEUE_ID_TEXT] = "";
+    const struct delivery *d = c->delivery;
+    if (d != NULL)
+        queue_id_text(d->unit->id, id);
+    log_event(c->worker->deliver->log, LOG_LEVEL_INFO, "attempt", LOG_T("id", id),
+              LOG_T("sender", d != NULL ? d->envelope->sender : ""),
+              LOG_T("domain", d != NULL ? domain_name(d->unit->domain) : ""),
+              LOG_T("site", site_target(c->site)->hosts[0].name), LOG_T("host", c->host),
+              LOG_T("address", c->address), LOG_I("code", c->last.code),
+              LOG_T("status", c->last.status), LOG_T("reply", c->last.text));
+    size_t used = strlen(c->tried);
+    c->given_up++;
+    if (c->last.code != 0)
+        snprintf(c->tried + used, sizeof c->tried - used, "%s%s [%s] said %u %s",
+                 used > 0 ? "; " : "", c->host, c->address, c->last.code, c->last.text);
+    else
+        snprintf(c->tried + used, sizeof c->tried - used, "%s%s", used > 0 ? "; " : "",
+                 c->last.text);
+}
+
 void connection_dial_failed(struct connection *c, const char *text)
 {
     char words[512];
@@ -27,6 +49,7 @@ void connection_dial_failed(struct connection *c, const char *text)
     c->ipv6_failed = c->ipv6_failed || c->ipv6;
     snprintf(words, sizeof words, "connect to %s [%s]: %s", c->host, c->address, text);
     outcome_set(&c->last, OUTCOME_DEFERRED, 0, "4.4.1", words);
+    connection_note_given_up(c);
     stream_close(&c->stream, false);
     c->state = CONNECTION_WALKING;
     walk_next(c->walk);
@@ -81,8 +104,9 @@ static void on_address(const char *host, const char *text, const struct sockaddr
     connection_dial(c);
 }
 
-/* Nothing is left to try: the attempt has failed, for what waits at this site as well unless
- * another connection is doing better. */
+/* Nothing is left to try: the attempt has failed. So it has for what waits at this site, if no
+ * address spoke with us and no other connection is doing better; a session that was lost over this
+ * unit says nothing of the others. */
 static void on_exhausted(const struct mail_outcome *reason, void *ctx)
 {
     struct connection *c = ctx;
@@ -91,10 +115,12 @@ static void on_exhausted(const struct mail_outcome *reason, void *ctx)
         outcome_copy(&c->last, reason);
         c->host[0] = c->address[0] = '\0';
     }
+    if (c->given_up > 1)
+        outcome_set(&c->last, c->last.kind, c->last.code, c->last.status, c->tried);
     if (c->delivery != NULL && c->last.kind != OUTCOME_NONE)
         connection_give_up(c);
     bool standing = scheduler_connections_standing(scheduler, c->site) > (c->counted ? 1u : 0u);
-    if (!standing && c->last.kind != OUTCOME_NONE && !c->worker->stopping) {
+    if (!standing && !c->reached_ready && c->last.kind != OUTCOME_NONE && !c->worker->stopping) {
         struct unit_list rest = scheduler_take_all(scheduler, c->site, SCHEDULER_WINDOW_MAX);
         settle_list(c->worker, &rest, &c->last, site_target(c->site)->hosts[0].name, c->host,
                     c->address);

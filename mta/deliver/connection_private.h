@@ -59,6 +59,9 @@ struct connection {
     uint64_t deadline_ms; /* of the attempt as a whole */
     uint64_t idle_until_ms;
     struct mail_outcome last; /* what the last address said */
+    bool reached_ready;       /* an address of this walk spoke SMTP with us: the site is not down */
+    unsigned given_up;        /* addresses, in this attempt */
+    char tried[800];          /* what each of them said */
 };
 
 /* ---- connection.c ---- */
@@ -75,6 +78,8 @@ void connection_dialled(struct connection *c); /* it worked: remember */
 /* It did not: remember, and go on to the next address. */
 void connection_dial_failed(struct connection *c, const char *text);
 extern const struct walk_events connection_walk_events;
+/* The address at hand is given up for c->last: log it and keep it for the record. */
+void connection_note_given_up(struct connection *c);
 
 /* ---- connection_unit.c ---- */
 /* Takes the next unit of the site. @return false: none */

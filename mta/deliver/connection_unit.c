@@ -66,6 +66,8 @@ bool connection_take_unit(struct connection *c)
             continue;
         c->deadline_ms = time_monotonic_ms() + c->settings->config->timeouts.total;
         c->in_transaction = false;
+        c->given_up = 0;
+        c->tried[0] = '\0';
         signer_start(c->worker, c->settings, c->delivery->unit->id, c->delivery->envelope,
                      on_signed, c);
         c->signing = c->delivery != NULL && c->delivery->prefix == NULL;
@@ -78,6 +80,9 @@ static void log_attempt(const struct connection *c)
     char id[QUEUE_ID_TEXT];
     queue_id_text(c->delivery->unit->id, id);
     log_event(c->worker->deliver->log, LOG_LEVEL_INFO, "attempt", LOG_T("id", id),
+              LOG_T("sender", c->delivery->envelope->sender),
+              LOG_T("recipient", c->delivery->batch_count == 1 ? c->delivery->batch[0].p : ""),
+              LOG_T("site", c->delivery->site),
               LOG_T("domain", domain_name(c->delivery->unit->domain)), LOG_T("host", c->host),
               LOG_T("address", c->address), LOG_T("tls", c->tls),
               LOG_I("recipients", (int64_t)c->delivery->batch_count));

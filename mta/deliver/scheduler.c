@@ -112,15 +112,30 @@ void scheduler_free(struct scheduler **schedulerp)
 
 /* NOLINTEND(clang-analyzer-unix.Malloc) */
 
+static void ask_for_site(struct scheduler *s, struct domain *domain)
+{
+    if (domain->resolving || s->stopping || domain->waiting.count == 0)
+        return;
+    domain->resolving = true;
+    domain->asked_generation = s->generation;
+    s->hooks.resolve(domain, s->hooks.ctx);
+}
+
+/* What waits is routed anew; what is with a connection ends as it began. */
 void scheduler_reload(struct scheduler *s, const struct config *config)
 {
     pthread_mutex_lock(&s->lock);
     s->site_connections = config->delivery.site_connections;
     s->max_connections = config->delivery.max_connections;
-    struct domain *domain = NULL, *next = NULL;
-    HASH_ITER(hh, s->domains, domain, next)
-    {
+    s->generation++;
+    for (struct site *site = s->sites; site != NULL; site = site->hh.next) {
+        for (struct unit *unit = unit_list_take(&site->queue); unit != NULL;
+             unit = unit_list_take(&site->queue))
+            unit_list_add(&unit->domain->waiting, unit);
+    }
+    for (struct domain *domain = s->domains; domain != NULL; domain = domain->hh.next) {
         domain->known_until_ms = 0;
+        ask_for_site(s, domain);
     }
     pthread_mutex_unlock(&s->lock);
 }
@@ -342,10 +357,7 @@ static void place(struct scheduler *s, struct domain *domain, struct unit *unit)
         return;
     }
     unit_list_add(&domain->waiting, unit);
-    if (!domain->resolving && !s->stopping) {
-        domain->resolving = true;
-        s->hooks.resolve(domain, s->hooks.ctx);
-    }
+    ask_for_site(s, domain);
 }
 
 /* How many units the domain may hold: never more than there is room left for all others, so that a
@@ -438,8 +450,14 @@ void scheduler_domain_known(struct scheduler *s, struct domain *domain, const ch
                             struct site_target *target, uint64_t until_ms)
 {
     pthread_mutex_lock(&s->lock);
-    struct site *site = find_site(s, key, target);
     domain->resolving = false;
+    if (domain->asked_generation != s->generation) { /* the answer to an older configuration */
+        site_target_clear(target);
+        ask_for_site(s, domain);
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
+    struct site *site = find_site(s, key, target);
     domain->site = site;
     domain->known_until_ms = until_ms;
     unit_list_append(&site->queue, &domain->waiting);

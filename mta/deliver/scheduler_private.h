@@ -31,8 +31,9 @@ struct domain {
     struct unit_list waiting;
     size_t units; /* in memory, wherever they are */
     bool resolving;
-    int64_t drawn_unix_ms; /* what was due up to then is in memory or settled */
-    bool backlog;          /* more in the store: on the backlog list */
+    unsigned asked_generation; /* of the configuration, when it was asked */
+    int64_t drawn_unix_ms;     /* what was due up to then is in memory or settled */
+    bool backlog;              /* more in the store: on the backlog list */
     struct domain *next_backlog;
     UT_hash_handle hh;
 };
@@ -59,6 +60,7 @@ struct scheduler {
     uint32_t connections;
     size_t active;
     bool stopping;
+    unsigned generation;  /* of the configuration */
     bool starved_backlog; /* a backlog waits for room among all units */
     struct site *starved_head, *starved_tail;
     struct domain *backlog_head, *backlog_tail;

@@ -16,7 +16,7 @@
 #define AGAIN_MOST_MS         10000
 #define BOUNCE_AGAIN_MS       60000
 #define BOUNCE_NEXT_MS        1000
-#define BOUNCE_RECIPIENTS_MAX 200 /* in one DSN; the further ones follow in a second, and so on */
+#define BOUNCE_RECIPIENTS_MAX 200 /* in one DSN; further ones follow at once in the next */
 
 struct settling {
     struct delivery *delivery;
@@ -27,7 +27,7 @@ struct settling {
     size_t count;
     int64_t due_unix_ms;
     struct bounce *bounce;
-    bool bounce_pending;
+    size_t put_off; /* failed recipients whose notification follows this one */
     uv_timer_t timer;
     bool timer_open;
     uint64_t pause_ms;
@@ -64,6 +64,7 @@ static void finish(struct settling *s)
 }
 
 static void record(struct settling *s);
+static void bounce_put_off(struct settling *s);
 
 static void on_again(uv_timer_t *timer)
 {
@@ -73,11 +74,11 @@ static void on_again(uv_timer_t *timer)
 /* The failed recipients wait, with their outcome, until a DSN fits into the queue. */
 static void leave_bounce_pending(struct settling *s)
 {
-    s->bounce_pending = true;
     bounce_free(&s->bounce);
-    int64_t again = time_wall_ms() + BOUNCE_AGAIN_MS;
-    if (s->due_unix_ms == QUEUE_NEVER || again < s->due_unix_ms)
-        s->due_unix_ms = again;
+    s->put_off = 0;
+    if (s->due_unix_ms ==
+        QUEUE_NEVER) /* else with the next attempt: who waits keeps its schedule */
+        s->due_unix_ms = time_wall_ms() + BOUNCE_AGAIN_MS;
     for (size_t i = 0; i < s->count; i++) {
         enum queue_rcpt_state state = s->recipients[i].state;
         if (state == QUEUE_RCPT_FAILED || state == QUEUE_RCPT_EXPIRED)
@@ -97,6 +98,10 @@ static void on_recorded(int result, void *ctx)
 {
     struct settling *s = ctx;
     struct worker *worker = s->delivery->worker;
+    if (result == QUEUE_OK && s->put_off > 0) {
+        bounce_put_off(s);
+        return;
+    }
     if (result == QUEUE_OK || result == QUEUE_ERR_CLOSED || result == QUEUE_ERR_DAMAGED) {
         finish(s);
         return;
@@ -158,10 +163,11 @@ static void log_outcome(const struct settling *s, size_t index, enum queue_rcpt_
     const struct queue_recipient *recipient = &d->envelope->recipients[index];
     const struct mail_outcome *outcome = &d->outcomes[index];
     struct deliver *deliver = d->worker->deliver;
-    const char *event = state == QUEUE_RCPT_DELIVERED ? "delivered"
-                        : state == QUEUE_RCPT_FAILED  ? "bounced"
-                        : state == QUEUE_RCPT_EXPIRED ? "expired"
-                                                      : "deferred";
+    bool put_off = state == QUEUE_RCPT_BOUNCE_PENDING;
+    const char *event = state == QUEUE_RCPT_DELIVERED           ? "delivered"
+                        : state == QUEUE_RCPT_FAILED || put_off ? "bounced"
+                        : state == QUEUE_RCPT_EXPIRED           ? "expired"
+                                                                : "deferred";
     char id[QUEUE_ID_TEXT], next[TIME_TEXT_MAX] = "";
     queue_id_text(d->unit->id, id);
     if (state == QUEUE_RCPT_WAITING)
@@ -249,9 +255,39 @@ static bool decide_all(struct settling *s, const struct config *config, int64_t 
     s->due_unix_ms = waits ? retry_next(&schedule, attempts, now, d->envelope->accepted_unix_ms,
                                         worker_random(d->worker))
                            : QUEUE_NEVER;
-    if (put_off > 0)
-        s->due_unix_ms = now + BOUNCE_NEXT_MS;
+    s->put_off = put_off;
+    if (put_off > 0 && !waits)
+        s->due_unix_ms = now + BOUNCE_NEXT_MS; /* should we be stopped before they follow */
     return failed > 0;
+}
+
+/* The next notification of the same round: its recipients are in the store as pending. */
+static void bounce_put_off(struct settling *s)
+{
+    struct delivery *d = s->delivery;
+    for (size_t i = 0; i < s->count; i++) /* told already, or waiting: not in this one */
+        if (s->recipients[i].state != QUEUE_RCPT_BOUNCE_PENDING)
+            outcome_clear(&d->outcomes[s->recipients[i].recipient]);
+    size_t left = 0;
+    s->count = 0;
+    for (size_t i = 0; i < d->envelope->recipient_count; i++) {
+        if (d->outcomes[i].kind == OUTCOME_NONE)
+            continue;
+        if (s->count == BOUNCE_RECIPIENTS_MAX) {
+            left++;
+            continue;
+        }
+        d->states[i] = decide(&d->outcomes[i], true);
+        s->recipients[s->count++] =
+            (struct queue_rcpt_outcome){.recipient = (uint32_t)i, .state = d->states[i]};
+    }
+    s->put_off = left;
+    d->count_attempt = false;
+    bounce_free(&s->bounce);
+    struct settings *settings = deliver_settings(d->worker->deliver);
+    s->bounce = bounce_new(d, settings->config);
+    settings_unref(&settings);
+    record(s);
 }
 
 void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx)
@@ -268,8 +304,9 @@ void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx)
     struct settings *settings = deliver_settings(delivery->worker->deliver);
     int64_t now = time_wall_ms();
     bool failed = decide_all(s, settings->config, now);
-    for (size_t i = 0; i < s->count; i++)
-        log_outcome(s, s->recipients[i].recipient, s->recipients[i].state, now);
+    for (size_t i = 0; i < s->count; i++) /* a pending bounce was told when it failed */
+        if (s->recipients[i].attempt != NULL)
+            log_outcome(s, s->recipients[i].recipient, s->recipients[i].state, now);
     if (failed && delivery->envelope->sender[0] != '\0')
         s->bounce = bounce_new(delivery, settings->config);
     settings_unref(&settings);

@@ -476,20 +476,48 @@ static void test_reload(void **unused)
     struct fake f;
     (void)unused;
     set_up(&f, 1, 10);
-    (void)offer(&f, 1, "a.example");
-    (void)offer(&f, 2, "a.example");
-    (void)offer(&f, 3, "a.example");
+    for (uint64_t id = 1; id <= 3; id++)
+        (void)offer(&f, id, "a.example");
     resolve_to(&f, "mx.example");
     struct site *site = take_connection(&f);
-    f.config.delivery.site_connections = 3;
+    struct unit *under_way = scheduler_pull(f.scheduler, site);
+    assert_non_null(under_way);
+
     scheduler_reload(f.scheduler, &f.config);
-    finish_next(&f, site, 1);
-    scheduler_connected(f.scheduler, site);
-    assert_int_equal(f.opened_count, 2);
-    (void)offer(&f, 4, "a.example");
-    assert_int_equal(f.asked_count, 1); /* looked up anew */
+    assert_int_equal(f.asked_count, 1); /* what waits is routed anew */
+    assert_null(scheduler_pull(f.scheduler, site));
+    scheduler_finish(f.scheduler, under_way); /* what is under way ends as it began */
+    scheduler_connection_gone(f.scheduler, site, false);
+
     resolve_to(&f, "mx2.example");
     assert_int_equal(counts_of(&f).sites, 2);
+    struct site *new_site = take_connection(&f);
+    assert_string_equal(site_key(new_site), "mx2.example");
+    finish_next(&f, new_site, 2);
+    finish_next(&f, new_site, 3);
+    scheduler_connection_gone(f.scheduler, new_site, false);
+    tear_down(&f);
+}
+
+/* A lookup that began before the reload answers for the configuration that is gone. */
+static void test_reload_during_a_lookup(void **unused)
+{
+    struct fake f;
+    (void)unused;
+    set_up(&f, 1, 10);
+    (void)offer(&f, 1, "a.example");
+    f.config.delivery.site_connections = 3;
+    scheduler_reload(f.scheduler, &f.config);
+    assert_int_equal(f.asked_count, 1);
+    resolve_to(&f, "old.example");
+    assert_int_equal(counts_of(&f).sites, 0);
+    assert_int_equal(f.opened_count, 0);
+    assert_int_equal(f.asked_count, 1);
+    resolve_to(&f, "new.example");
+    struct site *site = take_connection(&f);
+    assert_string_equal(site_key(site), "new.example");
+    finish_next(&f, site, 1);
+    scheduler_connection_gone(f.scheduler, site, false);
     tear_down(&f);
 }
 
@@ -536,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_purge),
         cmocka_unit_test(test_purge_when_crowded),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_reload_during_a_lookup),
         cmocka_unit_test(test_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -268,9 +268,14 @@ static void test_answer_codes(void **state)
 static void test_input_waits_for_answer(void **state)
 {
     struct smtp_server_options options = peer_options();
+    static char line[131]; /* long: so many short ones would be too many */
     struct peer peer;
     unsigned given = 0;
     (void)state;
+
+    memset(line, 'x', sizeof line - 1);
+    memcpy(line, "NOOP ", 5);
+    memcpy(line + sizeof line - 3, "\r\n", 2);
 
     peer_open(&peer, &options);
     peer.answer = ANSWER_BY_TEST;
@@ -278,10 +283,10 @@ static void test_input_waits_for_answer(void **state)
     peer_give_text(&peer, ENVELOPE ".\r\n");
     buf_clear(&peer.said);
     while (smtp_server_wants_input(peer.server)) {
-        peer_give_text(&peer, "NOOP\r\n");
+        peer_give_text(&peer, line);
         given++;
     }
-    assert_int_equal(given, 65536 / 6 + 1);
+    assert_int_equal(given, 65536 / strlen(line) + 1);
     assert_int_equal(buf_len(&peer.said), 0);
     peer_answer_now(&peer);
     peer_take(&peer);
@@ -338,15 +343,23 @@ static void test_early_talker_is_limited(void **state)
 static void test_output_is_bounded(void **state)
 {
     struct smtp_server_options options = peer_options();
-    static char block[60000];
+    static char block[5400];                        /* 900 commands */
+    static const char message[] = ENVELOPE ".\r\n"; /* renews the bound for commands */
     struct peer peer;
     (void)state;
 
     fill(block, sizeof block, "NOOP\r\n");
     peer_open(&peer, &options);
     peer_greet(&peer);
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 500; i++) {
         smtp_server_input(peer.server, block, sizeof block);
+        smtp_server_input(peer.server, message, sizeof message - 1);
+    }
+    assert_int_equal(peer.quits, 0);
+    for (int i = 0; i < 500; i++) {
+        smtp_server_input(peer.server, block, sizeof block);
+        smtp_server_input(peer.server, message, sizeof message - 1);
+    }
     assert_int_equal(peer.quits, 1);
     assert_true(buf_len(smtp_server_output(peer.server)) <= 8U << 20);
     peer_close(&peer);

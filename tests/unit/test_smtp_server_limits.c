@@ -65,6 +65,70 @@ static void test_refused_addresses_are_no_errors(void **state)
     peer_close(&peer);
 }
 
+/* But there is an end to it: each is a line in a log. */
+static void test_refusals_are_bounded(void **state)
+{
+    static const struct {
+        const char *first, *again;
+        unsigned max;
+        const char *reply;
+    } cases[] = {
+        {"", "MAIL FROM:<deny@b>\r\n", 100, "550 5.7.1"},
+        {"", "MAIL FROM:<a@b> SIZE=99999999999\r\n", 100, "552 5.3.4"},
+        {"MAIL FROM:<deny@b>\r\n", "RCPT TO:<a@b>\r\n", 1028, "503 5.5.1"},
+        {"MAIL FROM:<deny@b>\r\n", "DATA\r\n", 1028, "503 5.5.1"},
+        {"MAIL FROM:<a@b>\r\n", "RCPT TO:<deny@b>\r\n", 1028, "550 5.7.1"},
+        {"MAIL FROM:<a@b>\r\n", "RCPT TO:<bad>\r\n", 1028, "553 5.1.3"},
+        {"MAIL FROM:<a@b>\r\nRCPT TO:<deny@b>\r\n", "DATA\r\n", 1027, "554 5.5.1"},
+        {"MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n", "DATA\r\n", 100, "452 4.3.1"},
+        {"", "NOOP\r\n", 1050, "250 2.0.0 Ok"},
+        {"", "RSET\r\n", 1050, "250 2.0.0 Ok"},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct smtp_server_options options = peer_options();
+        struct peer peer;
+        options.max_recipients = 7; /* DATA is refused: a full queue */
+        peer_open(&peer, &options);
+        peer_greet(&peer);
+        peer_give_text(&peer, "EHLO x\r\n");
+        peer_give_text(&peer, cases[i].first);
+        buf_clear(&peer.said);
+        repeat(&peer, cases[i].again, cases[i].max);
+        assert_true(peer_said(&peer, cases[i].reply) >= 100);
+        if (peer.quits != 0)
+            fail_msg("%s ends too early", cases[i].again);
+        repeat(&peer, cases[i].again, 1);
+        if (peer.quits != 1)
+            fail_msg("%s does not end", cases[i].again);
+        assert_int_equal(peer_said(&peer, "421 4.7.0"), 1);
+        peer_close(&peer);
+    }
+}
+
+/* A client that stays, with RSET before each message. */
+static void test_refusals_are_renewed_by_mail(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\n");
+    for (int i = 0; i < 3; i++) {
+        repeat(&peer, "MAIL FROM:<deny@b>\r\n", 90);
+        repeat(&peer, "RSET\r\n", 900);
+        peer_give_text(&peer, "MAIL FROM:<a@b>\r\n");
+        repeat(&peer, "RCPT TO:<deny@b>\r\n", 900);
+        peer_give_text(&peer, "RCPT TO:<a@b>\r\nDATA\r\n.\r\n");
+    }
+    assert_int_equal(peer.quits, 0);
+    assert_int_equal(peer_said(&peer, "250 2.0.0 Ok: queued"), 3);
+    peer_close(&peer);
+}
+
 static void test_out_of_order_is_an_error(void **state)
 {
     struct smtp_server_options options = peer_options();
@@ -190,6 +254,8 @@ int main(void)
         cmocka_unit_test(test_error_budget),
         cmocka_unit_test(test_error_budget_is_renewed_by_mail),
         cmocka_unit_test(test_refused_addresses_are_no_errors),
+        cmocka_unit_test(test_refusals_are_bounded),
+        cmocka_unit_test(test_refusals_are_renewed_by_mail),
         cmocka_unit_test(test_out_of_order_is_an_error),
         cmocka_unit_test(test_out_of_order_after_reset),
         cmocka_unit_test(test_chatter),
