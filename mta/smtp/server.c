@@ -105,12 +105,30 @@ void server_reply(struct smtp_server *server, uint16_t code, const char *text)
         server_end(server);
 }
 
-void server_reply_fault(struct smtp_server *server, uint16_t code, const char *text)
+static void reply_counted(struct smtp_server *server, bool too_many, uint16_t code,
+                          const char *text)
 {
-    if (++server->faults > SMTP_SERVER_ERRORS_MAX)
+    if (too_many)
         server_reply(server, 421, "4.7.0 Too many errors");
     else
         server_reply(server, code, text);
+}
+
+void server_reply_fault(struct smtp_server *server, uint16_t code, const char *text)
+{
+    reply_counted(server, ++server->faults > SMTP_SERVER_ERRORS_MAX, code, text);
+}
+
+void server_reply_refused_mail(struct smtp_server *server, uint16_t code, const char *text)
+{
+    reply_counted(server, ++server->refused_mails > SMTP_SERVER_REFUSED_MAX, code, text);
+}
+
+void server_reply_refused_recipient(struct smtp_server *server, uint16_t code, const char *text)
+{
+    unsigned max = SMTP_SERVER_REFUSED_RCPT_MAX(server->options.max_recipients);
+
+    reply_counted(server, ++server->refused_recipients > max, code, text);
 }
 
 void server_reset(struct smtp_server *server)
@@ -273,6 +291,9 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *v
     if (verdict->code < 400) {
         server->faults = 0;
         server->chatter = 0;
+        server->idling = 0;
+        server->refused_mails = 0;
+        server->refused_recipients = 0;
     }
     server_reply(server, verdict->code != 0 ? verdict->code : 250,
                  verdict->code != 0 ? verdict->text : "2.0.0 Ok");

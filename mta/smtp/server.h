@@ -13,6 +13,8 @@
 
 #define SMTP_COMMAND_LINE_MAX 2048 /* longer: 500 5.5.2, then resync at LF */
 #define SMTP_SERVER_ERRORS_MAX 50  /* bad commands before 421 4.7.0 and close */
+#define SMTP_SERVER_REFUSED_MAX 100 /* refused MAIL and DATA, likewise; of RCPT: */
+#define SMTP_SERVER_REFUSED_RCPT_MAX(max_recipients) (1000U + 4U * (max_recipients))
 
 struct smtp_server_options {
     const char *hostname;

@@ -9,6 +9,8 @@
 /* Health checks say EHLO and QUIT; nobody honest asks for so many long replies without sending
  * mail. */
 #define CHATTER_MAX 100
+/* NOOP keeps a pooled connection open, RSET stands before each message of some clients. */
+#define IDLING_MAX 1000
 
 #define IN(state)   (1U << (state))
 #define IN_MAIL     (IN(SERVER_MAIL) | IN(SERVER_RCPT))
@@ -19,6 +21,7 @@ enum cmd_flags {
     CMD_NO_ARGS = 1,
     CMD_NEEDS_TLS = 2, /* where TLS is required */
     CMD_CHATTER = 4,   /* counts against CHATTER_MAX */
+    CMD_IDLING = 8,    /* counts against IDLING_MAX */
 };
 
 /* ---- EHLO, HELO ---- */
@@ -108,7 +111,7 @@ static void on_data(struct smtp_server *server, struct str args)
     server->events.on_data(&verdict, server->ctx);
     assert(verdict.code == 0 || verdict.code >= 400);
     if (verdict.code != 0) {
-        server_reply(server, verdict.code, verdict.text);
+        server_reply_refused_mail(server, verdict.code, verdict.text);
         return;
     }
     server_content_begin(server);
@@ -175,8 +178,8 @@ static const struct cmd_row {
     {{"MAIL", 4}, IN(SERVER_READY), CMD_NEEDS_TLS, server_mail},
     {{"RCPT", 4}, IN_MAIL, CMD_NEEDS_TLS, server_rcpt},
     {{"DATA", 4}, IN(SERVER_RCPT), CMD_NEEDS_TLS | CMD_NO_ARGS, on_data},
-    {{"RSET", 4}, IN_ANY, CMD_NO_ARGS, on_rset},
-    {{"NOOP", 4}, IN_ANY, 0, on_noop},
+    {{"RSET", 4}, IN_ANY, CMD_NO_ARGS | CMD_IDLING, on_rset},
+    {{"NOOP", 4}, IN_ANY, CMD_IDLING, on_noop},
     {{"VRFY", 4}, AFTER_HELLO, CMD_NEEDS_TLS | CMD_CHATTER, on_vrfy},
     {{"HELP", 4}, IN_ANY, CMD_CHATTER, on_help},
     {{"QUIT", 4}, IN_ANY, CMD_NO_ARGS, on_quit},
@@ -215,11 +218,11 @@ static void refuse_order(struct smtp_server *server, const struct cmd_row *row)
     else if (row->handle == server_mail)
         server_reply_fault(server, 503, "5.5.1 A transaction is open already");
     else if (server->state == SERVER_MAIL && server->refused)
-        server_reply(server, 554, "5.5.1 No valid recipients");
+        server_reply_refused_recipient(server, 554, "5.5.1 No valid recipients");
     else if (server->state == SERVER_MAIL)
         server_reply_fault(server, 503, "5.5.1 Send RCPT first");
     else if (server->refused)
-        server_reply(server, 503, "5.5.1 Send MAIL first");
+        server_reply_refused_recipient(server, 503, "5.5.1 Send MAIL first");
     else
         server_reply_fault(server, 503, "5.5.1 Send MAIL first");
 }
@@ -254,7 +257,8 @@ void server_command(struct smtp_server *server, struct str line)
         refuse_order(server, row);
     else if ((row->flags & CMD_NO_ARGS) != 0 && args.len > 0)
         server_reply_fault(server, 501, "5.5.4 Command takes no parameters");
-    else if ((row->flags & CMD_CHATTER) != 0 && ++server->chatter > CHATTER_MAX)
+    else if (((row->flags & CMD_CHATTER) != 0 && ++server->chatter > CHATTER_MAX) ||
+             ((row->flags & CMD_IDLING) != 0 && ++server->idling > IDLING_MAX))
         server_reply_fault(server, 450, "4.7.0 Too many commands without mail");
     else
         row->handle(server, args);

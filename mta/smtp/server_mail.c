@@ -147,8 +147,8 @@ static bool accepted(const struct smtp_verdict *verdict)
     return verdict->code < 400;
 }
 
-static void reply_verdict(struct smtp_server *server, const struct smtp_verdict *verdict,
-                          const char *usual)
+static void reply_accepted(struct smtp_server *server, const struct smtp_verdict *verdict,
+                           const char *usual)
 {
     server_reply(server, verdict->code != 0 ? verdict->code : 250,
                  verdict->code != 0 ? verdict->text : usual);
@@ -165,15 +165,17 @@ void server_mail(struct smtp_server *server, struct str args)
         if (is_fault(refusal))
             server_reply_fault(server, refusal.code, refusal.text);
         else
-            server_reply(server, refusal.code, refusal.text);
+            server_reply_refused_mail(server, refusal.code, refusal.text);
         return;
     }
     server->events.on_mail(&mail, &verdict, server->ctx);
-    if (accepted(&verdict)) {
-        server->refused = false;
-        server_set_state(server, SERVER_MAIL);
+    if (!accepted(&verdict)) {
+        server_reply_refused_mail(server, verdict.code, verdict.text);
+        return;
     }
-    reply_verdict(server, &verdict, "2.1.0 Sender ok");
+    server->refused = false;
+    server_set_state(server, SERVER_MAIL);
+    reply_accepted(server, &verdict, "2.1.0 Sender ok");
 }
 
 /* ---- RCPT ---- */
@@ -208,15 +210,16 @@ void server_rcpt(struct smtp_server *server, struct str args)
     if (refusal.code != 0) {
         /* Never a fault: one bad list must not end a session that has good recipients too. */
         server->refused = true;
-        server_reply(server, refusal.code, refusal.text);
+        server_reply_refused_recipient(server, refusal.code, refusal.text);
         return;
     }
     server->events.on_rcpt(&address, &verdict, server->ctx);
-    if (accepted(&verdict)) {
-        server->recipients++;
-        server_set_state(server, SERVER_RCPT);
-    } else {
+    if (!accepted(&verdict)) {
         server->refused = true;
+        server_reply_refused_recipient(server, verdict.code, verdict.text);
+        return;
     }
-    reply_verdict(server, &verdict, "2.1.5 Recipient ok");
+    server->recipients++;
+    server_set_state(server, SERVER_RCPT);
+    reply_accepted(server, &verdict, "2.1.5 Recipient ok");
 }

@@ -43,8 +43,12 @@ struct smtp_server {
     bool skipping;  /* an overlong command line is being dropped up to its LF */
     bool refused;   /* MAIL (in SERVER_READY) or a RCPT (later) was: what was pipelined behind it is
                        no fault */
-    unsigned faults;  /* bad commands since the last accepted message */
-    unsigned chatter; /* commands that make long replies and carry no mail, likewise */
+    /* since the last accepted message: */
+    unsigned faults;             /* bad commands */
+    unsigned chatter;            /* commands that make long replies and carry no mail */
+    unsigned idling;             /* NOOP, RSET */
+    unsigned refused_mails;      /* MAIL and DATA, good commands but refused */
+    unsigned refused_recipients; /* RCPT likewise, and what was pipelined behind a refusal */
     uint32_t recipients;
     uint64_t dropped_bytes; /* in clear behind STARTTLS */
     char *shut_text;        /* smtp_server_shut() waits for the end of an event or for the answer */
@@ -59,6 +63,12 @@ void server_set_state(struct smtp_server *server, enum server_state state);
 void server_reply(struct smtp_server *server, uint16_t code, const char *text);
 /* The same, for a bad command: counts against SMTP_SERVER_ERRORS_MAX. */
 void server_reply_fault(struct smtp_server *server, uint16_t code, const char *text);
+/* The same, for a good MAIL or DATA that is refused: counts against SMTP_SERVER_REFUSED_MAX. Each
+ * refusal is a line in the owner's log, so none may be without bound. */
+void server_reply_refused_mail(struct smtp_server *server, uint16_t code, const char *text);
+/* The same, for RCPT and what was pipelined behind a refusal. The bound leaves room for messages
+ * with many bad recipients. */
+void server_reply_refused_recipient(struct smtp_server *server, uint16_t code, const char *text);
 /* The transaction, if there is one, is gone: tells the owner. Back to SERVER_READY. */
 void server_reset(struct smtp_server *server);
 /* Nothing is read or answered any more; on_reset if there was a transaction, on_quit. */

@@ -15,6 +15,7 @@
 #define OUTPUT_MAX                                                                                 \
     ((size_t)64 * 1024) /* replies that a client lets lie before we stop reading it */
 #define TLS_TEXT_MAX 96
+#define DENIALS_MAX  5 /* of relaying; each is a line in the log, and no trust comes by asking */
 
 struct session {
     struct session *prev, *next;
@@ -34,6 +35,7 @@ struct session {
     bool extended;
     char tls[TLS_TEXT_MAX];
     bool trusted, crowded;
+    unsigned denials;
     /* noted by events */
     bool want_tls, want_close;
     bool handshaking, paused, over;
@@ -99,6 +101,10 @@ static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, 
 {
     struct session *s = ctx;
     intake_abandon(&s->intake);
+    if (!s->trusted && ++s->denials > DENIALS_MAX) {
+        refuse(verdict, 421, "4.7.0 Relaying denied, closing the connection");
+        return;
+    }
     if (!s->trusted) {
         verdict->code = 554;
         snprintf(verdict->text, sizeof verdict->text,
