@@ -39,6 +39,7 @@ struct session {
     /* noted by events */
     bool want_tls, want_close;
     bool handshaking, paused, over;
+    bool half; /* the client has ended its side and waits for an answer; the stream is silent now */
     bool unread;  /* paused because the client does not take our replies */
     bool starved; /* paused because the budget is used up */
 };
@@ -272,6 +273,8 @@ static void flush(struct session *s)
 static void steer_reading(struct session *s)
 {
     struct submit *submit = s->worker->submit;
+    if (s->half)
+        return;
     bool fed = s->starved;
     s->unread = stream_pending(s->stream) > OUTPUT_MAX;
     s->starved = false;
@@ -299,12 +302,12 @@ static void session_step(struct session *s)
     if (s->over || s->server == NULL)
         return;
     flush(s);
-    if (s->want_tls) {
+    if (s->want_tls && !s->half) {
         s->want_tls = false;
         start_tls(s);
         return;
     }
-    if (s->want_close) {
+    if (s->want_close || (s->half && !smtp_server_answer_pending(s->server))) {
         end_session(s, true);
         return;
     }
@@ -355,7 +358,12 @@ static void on_end(enum stream_end end, const char *text, void *ctx)
         log_event(s->worker->submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
                   LOG_T("helo", s->helo), LOG_T("text", text),
                   LOG_T("stage", s->handshaking ? "tls" : "session"));
-    end_session(s, false);
+    if (end != STREAM_END_EOF || s->handshaking) {
+        end_session(s, false);
+        return;
+    }
+    s->half = true; /* it may still read: what was asked is answered */
+    session_step(s);
 }
 
 static const struct stream_events stream_events = {
@@ -456,7 +464,15 @@ void session_open(const struct session_start *start)
     log_event(submit->log, LOG_LEVEL_INFO, "connect", LOG_T("address", s->address),
               LOG_I("port", s->port), LOG_T("listener", s->listener->addresses[0].text));
     if (s->listener->tls == CONFIG_LISTENER_TLS_IMPLICIT) {
-        start_tls(s);
+        if (!s->crowded) {
+            start_tls(s);
+            return;
+        }
+        /* No handshake only to say no: that costs more than the session. */
+        log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
+                  LOG_T("text", "too many connections"));
+        atomic_fetch_add(&submit->rejected, 1);
+        end_session(s, false);
         return;
     }
     greet(s);
