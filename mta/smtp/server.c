@@ -38,6 +38,7 @@ void smtp_server_free(struct smtp_server **serverp)
     free((char *)server->options.hostname);
     free((char *)server->options.banner);
     free(server->shut_text);
+    free(server->sender);
     buf_deinit(&server->input);
     buf_deinit(&server->output);
     buf_deinit(&server->content.piece);
@@ -66,6 +67,14 @@ void server_set_state(struct smtp_server *server, enum server_state state)
 
 /* ---- replies ---- */
 
+/* The enhanced code at the start of our own texts. RFC 2034. */
+static struct str read_status(const char *text)
+{
+    size_t len = strcspn(text, " ");
+
+    return strspn(text, "0123456789.") == len ? (struct str){text, len} : STR("");
+}
+
 static void queue_line(struct smtp_server *server, uint16_t code, const char *text)
 {
     char line[REPLY_MAX - 2 + 1];
@@ -81,8 +90,15 @@ static void queue_line(struct smtp_server *server, uint16_t code, const char *te
         server_end(server); /* sends commands without end and reads no reply */
         return;
     }
+    struct smtp_refusal refusal = {
+        .code = code,
+        .status = read_status(text),
+        .line = {line, len},
+        .sender = str_from(server->sender),
+        .recipient = server->recipient,
+    };
     if (code >= 400)
-        server->events.on_refusal(code, (struct str){line, len}, server->ctx);
+        server->events.on_refusal(&refusal, server->ctx);
 }
 
 void server_end(struct smtp_server *server)
@@ -131,7 +147,19 @@ void server_reply_refused_recipient(struct smtp_server *server, uint16_t code, c
     reply_counted(server, ++server->refused_recipients > max, code, text);
 }
 
+void server_forget_sender(struct smtp_server *server)
+{
+    free(server->sender);
+    server->sender = NULL;
+}
+
 void server_reset(struct smtp_server *server)
+{
+    server_end_transaction(server);
+    server_forget_sender(server);
+}
+
+void server_end_transaction(struct smtp_server *server)
 {
     bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT;
 
@@ -287,7 +315,7 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *v
 {
     assert(server->state == SERVER_ANSWER);
     server_set_state(server, SERVER_READY);
-    server_reset(server);
+    server_end_transaction(server);
     if (verdict->code < 400) {
         server->faults = 0;
         server->chatter = 0;
@@ -297,6 +325,7 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *v
     }
     server_reply(server, verdict->code != 0 ? verdict->code : 250,
                  verdict->code != 0 ? verdict->text : "2.0.0 Ok");
+    server_forget_sender(server);
     if (server->running)
         return;
     if (server->shut_text != NULL)

@@ -43,6 +43,15 @@ struct smtp_mail {
     bool body_8bit;
 };
 
+/* A reply of 4xx or 5xx, for the log. Borrowed. */
+struct smtp_refusal {
+    uint16_t code;
+    struct str status;    /* enhanced code: "5.7.1"; "" where the reply has none */
+    struct str line;      /* whole, code included, without CRLF; printable ASCII */
+    struct str sender;    /* of the transaction, or of the refused MAIL as it was given; any bytes */
+    struct str recipient; /* of the refused RCPT, likewise */
+};
+
 struct smtp_server_events {
     /* The client named itself (any HELO/EHLO). */
     void (*on_hello)(struct str name, bool extended, void *ctx);
@@ -61,8 +70,8 @@ struct smtp_server_events {
     void (*on_reset)(void *ctx);
     /* The session is to be closed after its output has been sent: QUIT, 421. */
     void (*on_quit)(void *ctx);
-    /* A reply of 4xx or 5xx went out, for the log. line: whole, code included, without CRLF; printable ASCII. */
-    void (*on_refusal)(uint16_t code, struct str line, void *ctx);
+    /* A reply of 4xx or 5xx went out. */
+    void (*on_refusal)(const struct smtp_refusal *refusal, void *ctx);
 };
 
 struct smtp_server;

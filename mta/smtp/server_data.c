@@ -73,9 +73,10 @@ static void end_content(struct smtp_server *server)
         return;
     }
     server_set_state(server, SERVER_READY);
-    server_reset(server);
+    server_end_transaction(server);
     server->events.on_content_end(true, reason, server->ctx);
     server_reply(server, code, reason);
+    server_forget_sender(server);
 }
 
 void server_content_input(struct smtp_server *server)

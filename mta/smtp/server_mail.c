@@ -154,6 +154,23 @@ static void reply_accepted(struct smtp_server *server, const struct smtp_verdict
                  verdict->code != 0 ? verdict->text : usual);
 }
 
+/* What a refused command named, for the log: the address, or what stood where it should. */
+static struct str named(struct str address, struct str args, struct str prefix)
+{
+    if (address.len > 0)
+        return address;
+    return str_starts_nocase(args, prefix) ? str_trim(str_skip(args, prefix.len)) : STR("");
+}
+
+static void refuse_mail(struct smtp_server *server, struct refusal refusal)
+{
+    if (is_fault(refusal))
+        server_reply_fault(server, refusal.code, refusal.text);
+    else
+        server_reply_refused_mail(server, refusal.code, refusal.text);
+    server_forget_sender(server);
+}
+
 void server_mail(struct smtp_server *server, struct str args)
 {
     struct smtp_mail mail = {.sender = {"", 0}, .sender_domain = {"", 0}};
@@ -161,16 +178,16 @@ void server_mail(struct smtp_server *server, struct str args)
     struct refusal refusal = parse_mail(server, args, &mail);
 
     server->refused = true;
+    server->sender =
+        str_dup(refusal.code == 0 ? mail.sender : named(mail.sender, args, STR("FROM:")));
     if (refusal.code != 0) {
-        if (is_fault(refusal))
-            server_reply_fault(server, refusal.code, refusal.text);
-        else
-            server_reply_refused_mail(server, refusal.code, refusal.text);
+        refuse_mail(server, refusal);
         return;
     }
     server->events.on_mail(&mail, &verdict, server->ctx);
     if (!accepted(&verdict)) {
         server_reply_refused_mail(server, verdict.code, verdict.text);
+        server_forget_sender(server);
         return;
     }
     server->refused = false;
@@ -201,12 +218,13 @@ static struct refusal parse_rcpt(const struct smtp_server *server, struct str ar
     return ok;
 }
 
-void server_rcpt(struct smtp_server *server, struct str args)
+static void handle_rcpt(struct smtp_server *server, struct str args)
 {
     struct smtp_address address = {0};
     struct smtp_verdict verdict = {0};
     struct refusal refusal = parse_rcpt(server, args, &address);
 
+    server->recipient = named(address.whole, args, STR("TO:"));
     if (refusal.code != 0) {
         /* Never a fault: one bad list must not end a session that has good recipients too. */
         server->refused = true;
@@ -222,4 +240,10 @@ void server_rcpt(struct smtp_server *server, struct str args)
     server->recipients++;
     server_set_state(server, SERVER_RCPT);
     reply_accepted(server, &verdict, "2.1.5 Recipient ok");
+}
+
+void server_rcpt(struct smtp_server *server, struct str args)
+{
+    handle_rcpt(server, args);
+    server->recipient = STR("");
 }

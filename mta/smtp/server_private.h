@@ -50,6 +50,8 @@ struct smtp_server {
     unsigned refused_mails;      /* MAIL and DATA, good commands but refused */
     unsigned refused_recipients; /* RCPT likewise, and what was pipelined behind a refusal */
     uint32_t recipients;
+    char *sender;           /* of the transaction, for refusals; NULL: none */
+    struct str recipient;   /* of the RCPT being handled, likewise */
     uint64_t dropped_bytes; /* in clear behind STARTTLS */
     char *shut_text;        /* smtp_server_shut() waits for the end of an event or for the answer */
     struct server_content content;
@@ -71,6 +73,9 @@ void server_reply_refused_mail(struct smtp_server *server, uint16_t code, const 
 void server_reply_refused_recipient(struct smtp_server *server, uint16_t code, const char *text);
 /* The transaction, if there is one, is gone: tells the owner. Back to SERVER_READY. */
 void server_reset(struct smtp_server *server);
+/* The same, but a refusal that follows still knows the sender, until server_forget_sender(). */
+void server_end_transaction(struct smtp_server *server);
+void server_forget_sender(struct smtp_server *server);
 /* Nothing is read or answered any more; on_reset if there was a transaction, on_quit. */
 void server_end(struct smtp_server *server);
 

@@ -221,6 +221,11 @@ int intake_begin(struct intake *intake, const struct intake_client *client)
     return 0;
 }
 
+const char *intake_id(const struct intake *intake)
+{
+    return intake->id_text;
+}
+
 bool intake_in_body(const struct intake *intake)
 {
     return intake->phase == INTAKE_BODY;
@@ -363,12 +368,11 @@ static void on_committed(int result, void *ctx)
         intake->next->prev = intake->prev;
     if (result == QUEUE_OK) {
         atomic_fetch_add(&submit->accepted, 1);
-        log_event(
-            submit->log, LOG_LEVEL_INFO, "accept", LOG_T("id", intake->id_text),
-            LOG_T("sender", intake->sender),
-            LOG_T("recipient", intake->recipient_count == 1 ? intake->recipients->address : ""),
-            LOG_I("recipients", (int64_t)intake->recipient_count),
-            LOG_T("address", intake->address), LOG_T("tls", intake->tls));
+        log_event(submit->log, LOG_LEVEL_INFO, "accept", LOG_T("id", intake->id_text),
+                  LOG_T("sender", intake->sender),
+                  LOG_T("recipient", intake->recipients->address), /* the first of them */
+                  LOG_I("recipients", (int64_t)intake->recipient_count),
+                  LOG_T("address", intake->address), LOG_T("tls", intake->tls));
     } else {
         log_event(submit->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", intake->id_text),
                   LOG_T("error", queue_error_text(result)),

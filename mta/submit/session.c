@@ -26,6 +26,7 @@ struct session {
     struct stream *stream;
     struct smtp_server *server;
     struct intake *intake;
+    char ended_id[QUEUE_ID_TEXT]; /* of the message refused at its end, for the log line of that */
     uv_timer_t timer;
     bool timer_closed;
     uint64_t active_ms; /* the last byte from the client */
@@ -167,6 +168,8 @@ static void on_stored(const struct intake_result *result, void *ctx)
     struct session *s = ctx;
     struct smtp_verdict verdict = {0};
     s->intake = NULL;
+    if (result->result != QUEUE_OK)
+        snprintf(s->ended_id, sizeof s->ended_id, "%s", result->id);
     switch (result->result) {
     case QUEUE_OK:
         verdict.code = 250;
@@ -188,14 +191,13 @@ static void on_content_end(bool refused, const char *reason, void *ctx)
     struct session *s = ctx;
     struct smtp_verdict verdict = {0};
     (void)reason; /* logged with the reply */
-    if (refused) {
-        intake_abandon(&s->intake);
+    if (!refused &&
+        intake_finish(s->intake, on_stored, s, &verdict.code, verdict.text, sizeof verdict.text))
         return;
-    }
-    if (intake_finish(s->intake, on_stored, s, &verdict.code, verdict.text, sizeof verdict.text))
-        return;
+    snprintf(s->ended_id, sizeof s->ended_id, "%s", intake_id(s->intake));
     intake_abandon(&s->intake);
-    smtp_server_answer(s->server, &verdict);
+    if (!refused)
+        smtp_server_answer(s->server, &verdict);
 }
 
 static void on_reset(void *ctx)
@@ -208,14 +210,17 @@ static void on_quit(void *ctx)
     ((struct session *)ctx)->want_close = true;
 }
 
-static void on_refusal(uint16_t code, struct str line, void *ctx)
+static void on_refusal(const struct smtp_refusal *refusal, void *ctx)
 {
     struct session *s = ctx;
     struct submit *submit = s->worker->submit;
     atomic_fetch_add(&submit->rejected, 1);
-    log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
-              LOG_T("helo", s->helo), LOG_I("code", code), LOG_S("reply", line),
+    log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("id", s->ended_id),
+              LOG_S("sender", refusal->sender), LOG_S("recipient", refusal->recipient),
+              LOG_T("address", s->address), LOG_T("helo", s->helo), LOG_I("code", refusal->code),
+              LOG_S("status", refusal->status), LOG_S("reply", refusal->line),
               LOG_T("tls", s->tls));
+    s->ended_id[0] = '\0';
 }
 
 static const struct smtp_server_events server_events = {

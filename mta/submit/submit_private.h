@@ -129,6 +129,7 @@ MUST_USE int intake_begin(struct intake *intake, const struct intake_client *cli
 /* What makes SUBMIT_KEPT_MAX overflow is dropped with the rest of the message; intake_finish then
  * refuses. */
 void intake_content(struct intake *intake, const char *bytes, size_t len);
+const char *intake_id(const struct intake *intake); /* "" before intake_begin */
 /* Is its content counted in the budget? Not before the header section is complete: to stop reading
  * there would free nothing. */
 bool intake_in_body(const struct intake *intake);

@@ -109,10 +109,10 @@ static void on_quit(void *ctx)
     note(record, "quit", STR(""));
 }
 
-static void on_refusal(uint16_t code, struct str line, void *ctx)
+static void on_refusal(const struct smtp_refusal *refusal, void *ctx)
 {
     (void)ctx;
-    check(code >= 400 && line.len > 4);
+    check(refusal->code >= 400 && refusal->line.len > 4);
 }
 
 static void start(struct record *record, unsigned options)

@@ -31,6 +31,7 @@ struct peer {
     bool keep_no_content;
     size_t dropped; /* bytes behind STARTTLS, with tls_at_once */
     unsigned refusals;
+    char refusal[200]; /* the last: "CODE STATUS SENDER>RECIPIENT" */
     unsigned quits;
     bool tls_at_once;    /* the handshake ends inside on_starttls */
     const char *shut_on; /* event name at which the owner shuts the session from inside */
@@ -149,14 +150,21 @@ static inline void peer_on_quit(void *ctx)
     peer_note(peer, "quit", STR(""));
 }
 
-static inline void peer_on_refusal(uint16_t code, struct str line, void *ctx)
+static inline void peer_on_refusal(const struct smtp_refusal *refusal, void *ctx)
 {
     struct peer *peer = ctx;
+    struct str line = refusal->line;
+    uint16_t code = refusal->code;
 
     assert_true(code >= 400);
     assert_true(line.len > 4 && strtoul(line.p, NULL, 10) == code);
     assert_null(memchr(line.p, '\n', line.len));
+    if (refusal->status.len > 0)
+        assert_memory_equal(line.p + 4, refusal->status.p, refusal->status.len);
     peer->refusals++;
+    snprintf(peer->refusal, sizeof peer->refusal, "%u %.*s %.*s>%.*s", (unsigned)code,
+             (int)refusal->status.len, refusal->status.p, (int)refusal->sender.len,
+             refusal->sender.p, (int)refusal->recipient.len, refusal->recipient.p);
     if (peer->shut_on != NULL && strcmp(peer->shut_on, "refusal") == 0)
         smtp_server_shut(peer->server, "4.3.2 Shutting down");
 }

@@ -451,6 +451,43 @@ static void test_early_talker_waits_for_greeting(void **state)
     peer_close(&peer);
 }
 
+/* What a refusal says about itself. */
+static void test_refusal_facts(void **state)
+{
+    static const struct {
+        const char *input, *refusal;
+    } cases[] = {
+        {"EHLO\r\n", "501  >"},
+        {"FOO\r\n", "500 5.5.1 >"},
+        {"EHLO c\r\nMAIL FROM:<deny@b>\r\n", "550 5.7.1 deny@b>"},
+        {"EHLO c\r\nMAIL FROM:<a@b> SIZE=99999999\r\n", "552 5.3.4 a@b>"},
+        {"EHLO c\r\nMAIL FROM: <a b@c>\r\n", "501 5.1.7 <a b@c>>"},
+        {"EHLO c\r\nMAIL TO:<a@b>\r\n", "501 5.5.4 >"},
+        {"EHLO c\r\nMAIL FROM:<deny@b>\r\nRCPT TO:<c@d>\r\n", "503 5.5.1 >"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<deny@d>\r\n", "550 5.7.1 a@b>deny@d"},
+        {"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<deny@d>\r\n", "550 5.7.1 >deny@d"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<x y>\r\n", "501 5.1.3 a@b><x y>"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<deny@d>\r\nDATA\r\n", "554 5.5.1 a@b>"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<c@d>\r\nFOO\r\n",
+         "500 5.5.1 a@b>"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\ny\r\n.\r\n", "554 5.6.0 a@b>"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\nFOO\r\n", "500 5.5.1 >"},
+        {"EHLO c\r\nMAIL FROM:<a@b>\r\nRSET\r\nFOO\r\n", "500 5.5.1 >"},
+    };
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct peer peer;
+        peer_open(&peer, &options);
+        peer_greet(&peer);
+        peer_give_text(&peer, cases[i].input);
+        assert_int_equal(peer.refusals, i == 6 || i == 10 ? 2 : 1);
+        assert_string_equal(peer.refusal, cases[i].refusal);
+        peer_close(&peer);
+    }
+}
+
 static void test_refusing_greeting(void **state)
 {
     static const struct smtp_verdict busy = {421, "4.3.2 Too many connections"};
@@ -534,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_tls_required),
         cmocka_unit_test(test_early_talker_waits_for_greeting),
         cmocka_unit_test(test_refusing_greeting),
+        cmocka_unit_test(test_refusal_facts),
         cmocka_unit_test(test_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
