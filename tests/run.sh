@@ -182,7 +182,7 @@ run_crash() {
     fi
     build_daemon || return
     say "crash tests"
-    run_pytest crash -m crash tests/system
+    run_pytest crash -rP -m crash tests/system # the counts of copies are part of the result
 }
 
 mkdir -p "$results"
