@@ -28,7 +28,7 @@ def codes(session):
     (MESSAGE + MESSAGE, [250, 250, 354, 250] * 2, 2),
     (MESSAGE + ENVELOPE + b"Subject: cut\r\n", [250, 250, 354, 250, 250, 250, 354], 1),
     (b"RSET\r\n", [250], 0),
-])
+], ids=["one message", "and QUIT", "two messages", "the second cut", "no message"])
 def test_client_ends_its_side(start_mta, said, expected, accepted):
     mta = start_mta({"retry": {"intervals": ["1h"]}})
     with Raw(mta) as client:
