@@ -5,7 +5,7 @@
 set -eu
 folder=${1:-${MTA_TEST_PEERS:-${XDG_CACHE_HOME:-/var/tmp}/mta-test-peers}}
 peers="postfix unbound nsd opendkim"
-stamp="$folder/complete-3"
+stamp="$folder/complete-4"
 
 if [ -e "$stamp" ]; then
     echo "$folder"
@@ -30,7 +30,7 @@ done
 mkdir ../bin
 cat >../bin/opendkim <<WRAPPER
 #!/bin/sh
-LD_LIBRARY_PATH=$folder/root/usr/lib/$(uname -m)-linux-gnu exec $folder/root/usr/sbin/opendkim "\$@"
+LD_LIBRARY_PATH=$folder/root/usr/lib:$folder/root/usr/lib/$(uname -m)-linux-gnu exec $folder/root/usr/sbin/opendkim "\$@"
 WRAPPER
 chmod 755 ../bin/opendkim
 cd /

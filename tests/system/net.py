@@ -45,7 +45,7 @@ class Host:
 
     def wrap(self, command):
         """The command line that runs `command` on this host, under the same process id."""
-        enter = ["nsenter", "-t", str(self.pid), "--net", "--mount"]
+        enter = ["nsenter", "-t", str(self.pid), "--net", "--mount", "--root"]
         return enter + (["--pid"] if self.contained else []) + list(command)
 
     def run(self, *command, **options):

@@ -11,7 +11,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 DEFAULT = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "/var/tmp") / "mta-test-peers"
 ROOT = pathlib.Path(os.environ.get("MTA_TEST_PEERS") or DEFAULT) / "root"
-LIBRARIES = f"{ROOT}/usr/lib/postfix:{ROOT}/usr/lib/x86_64-linux-gnu:{ROOT}/lib/x86_64-linux-gnu"
+LIBRARIES = f"{ROOT}/usr/lib/postfix:{ROOT}/usr/lib:{ROOT}/usr/lib/{os.uname().machine}-linux-gnu"
 
 
 def environment():
