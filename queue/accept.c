@@ -5,15 +5,6 @@
 
 #include "queue/batch.h"
 
-#define SMALL_BODY  ((size_t)32 << 10)
-#define SMALL_CHUNK 4080 /* with LMDB's page header exactly one page */
-#define LARGE_CHUNK ((size_t)4 * 4096 - 16)
-
-size_t queue_chunk_bytes(uint64_t body_bytes)
-{
-    return body_bytes > 0 && body_bytes <= SMALL_BODY ? SMALL_CHUNK : LARGE_CHUNK;
-}
-
 static bool is_within_limits(const struct queue_envelope *envelope, uint64_t body_bytes)
 {
     if (envelope->recipient_count == 0 || envelope->recipient_count > QUEUE_RECIPIENTS_MAX ||

@@ -130,8 +130,6 @@ void queue_new_free(struct queue_new **newp);
 /* Write its rows and its `fresh` row, count it, note it. The body is the caller's matter.
  * MDB_KEYEXIST: the id is taken. */
 int queue_new_store(struct queue_batch *batch, const struct queue_new *message);
-/* Bytes a row of `body` holds, by the size of the whole message (0: not known yet, large). */
-size_t queue_chunk_bytes(uint64_t body_bytes);
 
 /* ---- damaged.c ---- */
 /* Move the message's rows to `damaged`. @return LMDB's code */
@@ -143,8 +141,5 @@ int queue_damaged_delete(struct queue_batch *batch, uint64_t id, bool *found_out
 /* Load and decode. @return 0; 1: no such; QUEUE_ERR_DAMAGED with *reason_out; QUEUE_ERR_IO */
 int queue_message_load(struct queue_store *store, MDB_txn *txn, uint64_t id,
                        struct queue_message **out, const char **reason_out);
-/* Do the body rows cover 0 .. body_bytes without a gap? @return LMDB's code */
-int queue_body_is_whole(struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t body_bytes,
-                        bool *whole_out);
 
 #endif

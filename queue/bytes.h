@@ -52,5 +52,7 @@ uint32_t queue_le32_get(const uint8_t *p);
 
 /* CRC-32C (Castagnoli) of bytes, going on from seed. */
 uint32_t queue_crc32c(uint32_t seed, const void *bytes, size_t len);
+/* The same by tables alone: what a processor without the instruction computes. */
+uint32_t queue_crc32c_tables(uint32_t seed, const void *bytes, size_t len);
 
 #endif

@@ -1,47 +1,106 @@
 /* queue/crc.c - CRC-32C (polynomial 0x1EDC6F41, reflected), as iSCSI (RFC 3720 appendix B.4) uses
- * it. */
+ * it: by the processor's instruction where there is one, else by tables that take eight bytes at
+ * once. */
+#include <stdbool.h>
+#include <string.h>
+
 #include "queue/bytes.h"
 
-static const uint32_t table[256] = {
-    0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
-    0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b, 0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24,
-    0x105ec76f, 0xe235446c, 0xf165b798, 0x030e349b, 0xd7c45070, 0x25afd373, 0x36ff2087, 0xc494a384,
-    0x9a879fa0, 0x68ec1ca3, 0x7bbcef57, 0x89d76c54, 0x5d1d08bf, 0xaf768bbc, 0xbc267848, 0x4e4dfb4b,
-    0x20bd8ede, 0xd2d60ddd, 0xc186fe29, 0x33ed7d2a, 0xe72719c1, 0x154c9ac2, 0x061c6936, 0xf477ea35,
-    0xaa64d611, 0x580f5512, 0x4b5fa6e6, 0xb93425e5, 0x6dfe410e, 0x9f95c20d, 0x8cc531f9, 0x7eaeb2fa,
-    0x30e349b1, 0xc288cab2, 0xd1d83946, 0x23b3ba45, 0xf779deae, 0x05125dad, 0x1642ae59, 0xe4292d5a,
-    0xba3a117e, 0x4851927d, 0x5b016189, 0xa96ae28a, 0x7da08661, 0x8fcb0562, 0x9c9bf696, 0x6ef07595,
-    0x417b1dbc, 0xb3109ebf, 0xa0406d4b, 0x522bee48, 0x86e18aa3, 0x748a09a0, 0x67dafa54, 0x95b17957,
-    0xcba24573, 0x39c9c670, 0x2a993584, 0xd8f2b687, 0x0c38d26c, 0xfe53516f, 0xed03a29b, 0x1f682198,
-    0x5125dad3, 0xa34e59d0, 0xb01eaa24, 0x42752927, 0x96bf4dcc, 0x64d4cecf, 0x77843d3b, 0x85efbe38,
-    0xdbfc821c, 0x2997011f, 0x3ac7f2eb, 0xc8ac71e8, 0x1c661503, 0xee0d9600, 0xfd5d65f4, 0x0f36e6f7,
-    0x61c69362, 0x93ad1061, 0x80fde395, 0x72966096, 0xa65c047d, 0x5437877e, 0x4767748a, 0xb50cf789,
-    0xeb1fcbad, 0x197448ae, 0x0a24bb5a, 0xf84f3859, 0x2c855cb2, 0xdeeedfb1, 0xcdbe2c45, 0x3fd5af46,
-    0x7198540d, 0x83f3d70e, 0x90a324fa, 0x62c8a7f9, 0xb602c312, 0x44694011, 0x5739b3e5, 0xa55230e6,
-    0xfb410cc2, 0x092a8fc1, 0x1a7a7c35, 0xe811ff36, 0x3cdb9bdd, 0xceb018de, 0xdde0eb2a, 0x2f8b6829,
-    0x82f63b78, 0x709db87b, 0x63cd4b8f, 0x91a6c88c, 0x456cac67, 0xb7072f64, 0xa457dc90, 0x563c5f93,
-    0x082f63b7, 0xfa44e0b4, 0xe9141340, 0x1b7f9043, 0xcfb5f4a8, 0x3dde77ab, 0x2e8e845f, 0xdce5075c,
-    0x92a8fc17, 0x60c37f14, 0x73938ce0, 0x81f80fe3, 0x55326b08, 0xa759e80b, 0xb4091bff, 0x466298fc,
-    0x1871a4d8, 0xea1a27db, 0xf94ad42f, 0x0b21572c, 0xdfeb33c7, 0x2d80b0c4, 0x3ed04330, 0xccbbc033,
-    0xa24bb5a6, 0x502036a5, 0x4370c551, 0xb11b4652, 0x65d122b9, 0x97baa1ba, 0x84ea524e, 0x7681d14d,
-    0x2892ed69, 0xdaf96e6a, 0xc9a99d9e, 0x3bc21e9d, 0xef087a76, 0x1d63f975, 0x0e330a81, 0xfc588982,
-    0xb21572c9, 0x407ef1ca, 0x532e023e, 0xa145813d, 0x758fe5d6, 0x87e466d5, 0x94b49521, 0x66df1622,
-    0x38cc2a06, 0xcaa7a905, 0xd9f75af1, 0x2b9cd9f2, 0xff56bd19, 0x0d3d3e1a, 0x1e6dcdee, 0xec064eed,
-    0xc38d26c4, 0x31e6a5c7, 0x22b65633, 0xd0ddd530, 0x0417b1db, 0xf67c32d8, 0xe52cc12c, 0x1747422f,
-    0x49547e0b, 0xbb3ffd08, 0xa86f0efc, 0x5a048dff, 0x8ecee914, 0x7ca56a17, 0x6ff599e3, 0x9d9e1ae0,
-    0xd3d3e1ab, 0x21b862a8, 0x32e8915c, 0xc083125f, 0x144976b4, 0xe622f5b7, 0xf5720643, 0x07198540,
-    0x590ab964, 0xab613a67, 0xb831c993, 0x4a5a4a90, 0x9e902e7b, 0x6cfbad78, 0x7fab5e8c, 0x8dc0dd8f,
-    0xe330a81a, 0x115b2b19, 0x020bd8ed, 0xf0605bee, 0x24aa3f05, 0xd6c1bc06, 0xc5914ff2, 0x37faccf1,
-    0x69e9f0d5, 0x9b8273d6, 0x88d28022, 0x7ab90321, 0xae7367ca, 0x5c18e4c9, 0x4f48173d, 0xbd23943e,
-    0xf36e6f75, 0x0105ec76, 0x12551f82, 0xe03e9c81, 0x34f4f86a, 0xc69f7b69, 0xd5cf889d, 0x27a40b9e,
-    0x79b737ba, 0x8bdcb4b9, 0x988c474d, 0x6ae7c44e, 0xbe2da0a5, 0x4c4623a6, 0x5f16d052, 0xad7d5351,
-};
+/* What each bit of a byte comes to when s more bytes follow it; sums of these make the tables. */
+#define SUM(n, b0, b1, b2, b3, b4, b5, b6, b7)                                                     \
+    (((n)&1 ? (b0) : 0) ^ ((n)&2 ? (b1) : 0) ^ ((n)&4 ? (b2) : 0) ^ ((n)&8 ? (b3) : 0) ^           \
+     ((n)&16 ? (b4) : 0) ^ ((n)&32 ? (b5) : 0) ^ ((n)&64 ? (b6) : 0) ^ ((n)&128 ? (b7) : 0))
+#define S0(n)                                                                                      \
+    SUM(n, 0xf26b8303u, 0xe13b70f7u, 0xc79a971fu, 0x8ad958cfu, 0x105ec76fu, 0x20bd8edeu,           \
+        0x417b1dbcu, 0x82f63b78u)
+#define S1(n)                                                                                      \
+    SUM(n, 0x13a29877u, 0x274530eeu, 0x4e8a61dcu, 0x9d14c3b8u, 0x3fc5f181u, 0x7f8be302u,           \
+        0xff17c604u, 0xfbc3faf9u)
+#define S2(n)                                                                                      \
+    SUM(n, 0xa541927eu, 0x4f6f520du, 0x9edea41au, 0x38513ec5u, 0x70a27d8au, 0xe144fb14u,           \
+        0xc76580d9u, 0x8b277743u)
+#define S3(n)                                                                                      \
+    SUM(n, 0xdd45aab8u, 0xbf672381u, 0x7b2231f3u, 0xf64463e6u, 0xe964b13du, 0xd725148bu,           \
+        0xaba65fe7u, 0x52a0c93fu)
+#define S4(n)                                                                                      \
+    SUM(n, 0x38116facu, 0x7022df58u, 0xe045beb0u, 0xc5670b91u, 0x8f2261d3u, 0x1ba8b557u,           \
+        0x37516aaeu, 0x6ea2d55cu)
+#define S5(n)                                                                                      \
+    SUM(n, 0xef306b19u, 0xdb8ca0c3u, 0xb2f53777u, 0x6006181fu, 0xc00c303eu, 0x85f4168du,           \
+        0x0e045bebu, 0x1c08b7d6u)
+#define S6(n)                                                                                      \
+    SUM(n, 0x68032cc8u, 0xd0065990u, 0xa5e0c5d1u, 0x4e2dfd53u, 0x9c5bfaa6u, 0x3d5b83bdu,           \
+        0x7ab7077au, 0xf56e0ef4u)
+#define S7(n)                                                                                      \
+    SUM(n, 0x493c7d27u, 0x9278fa4eu, 0x211d826du, 0x423b04dau, 0x847609b4u, 0x0d006599u,           \
+        0x1a00cb32u, 0x34019664u)
 
-uint32_t queue_crc32c(uint32_t seed, const void *bytes, size_t len)
+#define FOUR(s, n)    s(n), s((n) + 1), s((n) + 2), s((n) + 3)
+#define SIXTEEN(s, n) FOUR(s, n), FOUR(s, (n) + 4), FOUR(s, (n) + 8), FOUR(s, (n) + 12)
+#define SIXTY4(s, n)  SIXTEEN(s, n), SIXTEEN(s, (n) + 16), SIXTEEN(s, (n) + 32), SIXTEEN(s, (n) + 48)
+#define TABLE(s)                                                                                   \
+    {                                                                                              \
+        SIXTY4(s, 0), SIXTY4(s, 64), SIXTY4(s, 128), SIXTY4(s, 192)                                \
+    }
+
+static const uint32_t tables[8][256] = {TABLE(S0), TABLE(S1), TABLE(S2), TABLE(S3),
+                                        TABLE(S4), TABLE(S5), TABLE(S6), TABLE(S7)};
+
+uint32_t queue_crc32c_tables(uint32_t seed, const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
     uint32_t crc = ~seed;
-    for (size_t i = 0; i < len; i++)
-        crc = table[(crc ^ p[i]) & 0xff] ^ crc >> 8;
+    for (; len >= 8; p += 8, len -= 8) {
+        uint32_t low = crc ^ queue_le32_get(p);
+        uint32_t high = queue_le32_get(p + 4);
+        crc = tables[7][low & 0xff] ^ tables[6][low >> 8 & 0xff] ^ tables[5][low >> 16 & 0xff] ^
+              tables[4][low >> 24] ^ tables[3][high & 0xff] ^ tables[2][high >> 8 & 0xff] ^
+              tables[1][high >> 16 & 0xff] ^ tables[0][high >> 24];
+    }
+    for (; len > 0; p++, len--)
+        crc = tables[0][(crc ^ *p) & 0xff] ^ crc >> 8;
     return ~crc;
+}
+
+#if defined(__x86_64__)
+
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t seed, const void *bytes,
+                                                                 size_t len)
+{
+    const uint8_t *p = bytes;
+    uint64_t crc = ~seed;
+    for (; len >= 8; p += 8, len -= 8) {
+        uint64_t word;
+        memcpy(&word, p, sizeof word);
+        crc = __builtin_ia32_crc32di(crc, word);
+    }
+    uint32_t rest = (uint32_t)crc;
+    for (; len > 0; p++, len--)
+        rest = __builtin_ia32_crc32qi(rest, *p);
+    return ~rest;
+}
+
+static bool has_instruction(void)
+{
+    return __builtin_cpu_supports("sse4.2") != 0;
+}
+
+#else
+
+static uint32_t by_instruction(uint32_t seed, const void *bytes, size_t len)
+{
+    return queue_crc32c_tables(seed, bytes, len);
+}
+
+static bool has_instruction(void)
+{
+    return false;
+}
+
+#endif
+
+uint32_t queue_crc32c(uint32_t seed, const void *bytes, size_t len)
+{
+    return has_instruction() ? by_instruction(seed, bytes, len)
+                             : queue_crc32c_tables(seed, bytes, len);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "queue/batch.h"
+#include "queue/body.h"
 
 #define KEY_MAX    511 /* LMDB's */
 #define REASON_MAX 200
@@ -60,6 +61,11 @@ static int move_rows(struct queue_batch *batch, const uint8_t id[8])
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+static uint64_t less(uint64_t value, uint64_t part)
+{
+    return value > part ? value - part : 0;
+}
+
 /* Bytes of the body rows; sets aside what the counter of bytes held for them. */
 static int sum_body(struct queue_batch *batch, const uint8_t id[8], uint64_t *bytes_out)
 {
@@ -72,7 +78,7 @@ static int sum_body(struct queue_batch *batch, const uint8_t id[8], uint64_t *by
         return rc;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && key.mv_size >= 8 && memcmp(key.mv_data, id, 8) == 0) {
-        sum += value.mv_size;
+        sum += less(value.mv_size, QUEUE_BODY_SUM);
         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     mdb_cursor_close(cursor);
@@ -91,11 +97,6 @@ static int drop_fresh(struct queue_batch *batch, const uint8_t id[8], uint32_t *
         return rc == MDB_NOTFOUND ? 0 : rc;
     *units_out = value.mv_size == 4 ? queue_le32_get(value.mv_data) : 1;
     return queue_store_delete(batch->txn, dbi, id, 8);
-}
-
-static uint64_t less(uint64_t value, uint64_t part)
-{
-    return value > part ? value - part : 0;
 }
 
 int queue_set_aside(struct queue_batch *batch, uint64_t id, const char *reason)
@@ -164,7 +165,6 @@ static int apply_suspect(struct queue_batch *batch, struct queue_job *job, bool 
     struct queue_store *store = &batch->queue->store;
     struct queue_message *message = NULL;
     const char *reason = NULL;
-    bool whole = true;
     (void)finished_out;
     int found = queue_message_load(store, batch->txn, suspect->id, &message, &reason);
     if (found == QUEUE_ERR_DAMAGED && reason != NULL)
@@ -175,9 +175,9 @@ static int apply_suspect(struct queue_batch *batch, struct queue_job *job, bool 
     queue_message_free(&message);
     int rc = 0;
     if (suspect->check_body)
-        rc = queue_body_is_whole(store, batch->txn, suspect->id, bytes, &whole);
-    if (rc == 0 && !whole)
-        rc = queue_set_aside(batch, suspect->id, "bytes of the message are missing");
+        rc = queue_body_check(store, batch->txn, suspect->id, bytes, &reason);
+    if (rc == 0 && reason != NULL)
+        rc = queue_set_aside(batch, suspect->id, reason);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "queue/body.h"
 #include "queue/record.h"
 #include "queue/store.h"
 
@@ -134,7 +135,7 @@ static void count_damaged(struct queue_state *state, const MDB_val *key, const M
 static void count_body(struct queue_state *state, const MDB_val *key, const MDB_val *value)
 {
     (void)key;
-    state->bytes += value->mv_size;
+    state->bytes += value->mv_size > QUEUE_BODY_SUM ? value->mv_size - QUEUE_BODY_SUM : 0;
 }
 
 static void count_fresh(struct queue_state *state, const MDB_val *key, const MDB_val *value)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "queue/batch.h"
+#include "queue/body.h"
 
 #define BOUNCE_MAX ((size_t)2 << 20)
 #define LAST_KEPT  20 /* attempts of a recipient that are kept, besides the first */
@@ -50,20 +51,22 @@ static uint32_t plus_one(uint32_t n)
     return n < UINT32_MAX ? n + 1 : n;
 }
 
+static void copy_out(void *ctx, uint8_t *out, size_t len)
+{
+    const uint8_t **next = ctx;
+    memcpy(out, *next, len);
+    *next += len;
+}
+
 static int store_bounce(struct queue_batch *batch, const struct record_job *record)
 {
     const struct queue_new *bounce = record->bounce;
+    const uint8_t *next = record->bounce_bytes;
     size_t total = (size_t)bounce->body_bytes;
-    size_t chunk = queue_chunk_bytes(total);
-    uint8_t bytes[16];
-    queue_be64_put(bytes, bounce->id);
-    for (size_t at = 0; at < total; at += chunk) {
-        queue_be64_put(bytes + 8, at);
-        MDB_val key = queue_val(bytes, sizeof bytes);
-        MDB_val value =
-            queue_val(record->bounce_bytes + at, total - at < chunk ? total - at : chunk);
-        int rc = queue_store_append(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), &key, &value,
-                                    MDB_NOOVERWRITE);
+    size_t most = queue_body_row_bytes(total);
+    for (size_t at = 0; at < total; at += most) {
+        int rc = queue_body_write(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), bounce->id, at,
+                                  total - at < most ? total - at : most, copy_out, &next);
         if (rc != 0)
             return rc;
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "queue/batch.h"
+#include "queue/body.h"
 
 #define LAZY_BYTES_MAX ((size_t)1 << 20) /* so many bytes of lone pieces need no more company */
 
@@ -179,8 +180,9 @@ void queue_puts_collect(struct queue *queue, int64_t now_ns, struct queue_jobs *
 /* ---- writing ---- */
 
 /* Copy the next len bytes of `writing` to out; pieces used up go to `written`. */
-static void copy_out(struct queue_put *put, uint8_t *out, size_t len)
+static void copy_out(void *ctx, uint8_t *out, size_t len)
 {
+    struct queue_put *put = ctx;
     while (len > 0) {
         struct piece *piece = put->writing.head;
         assert(piece != NULL); /* len was taken from what is there */
@@ -202,18 +204,12 @@ static void copy_out(struct queue_put *put, uint8_t *out, size_t len)
     }
 }
 
-static int write_chunk(struct queue_batch *batch, struct queue_put *put, size_t len)
+static int write_row(struct queue_batch *batch, struct queue_put *put, size_t len)
 {
-    uint8_t bytes[16];
-    queue_be64_put(bytes, put->id);
-    queue_be64_put(bytes + 8, put->offset);
-    MDB_val key = queue_val(bytes, sizeof bytes);
-    MDB_val value = queue_val(NULL, len);
-    int rc = queue_store_append(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), &key, &value,
-                                MDB_NOOVERWRITE | MDB_RESERVE);
+    int rc = queue_body_write(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), put->id,
+                              put->offset, len, copy_out, put);
     if (rc != 0)
         return rc;
-    copy_out(put, value.mv_data, len);
     put->offset += len;
     batch->body_bytes += len;
     return 0;
@@ -229,10 +225,10 @@ static int write_pieces(struct queue_batch *batch, struct queue_put *put, bool l
         *all_out = true;
         return 0;
     }
-    size_t chunk = queue_chunk_bytes(last ? put->offset + left : UINT64_MAX);
+    size_t most = queue_body_row_bytes(last ? put->offset + left : UINT64_MAX);
     while (left > 0 && batch->body_bytes < QUEUE_BATCH_BODY) {
-        size_t len = left < chunk ? left : chunk;
-        int rc = write_chunk(batch, put, len);
+        size_t len = left < most ? left : most;
+        int rc = write_row(batch, put, len);
         if (rc != 0)
             return rc;
         left -= len;

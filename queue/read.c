@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "queue/batch.h"
+#include "queue/body.h"
 
 #define BODY_STEP ((size_t)256 << 10) /* copied in one step */
 
@@ -14,11 +15,6 @@ struct queue_message {
     struct queue_recipient *recipients;
     struct queue_unit *units;
 };
-
-static bool has_id(const MDB_val *key, const uint8_t id[8])
-{
-    return key->mv_size >= 8 && memcmp(key->mv_data, id, 8) == 0;
-}
 
 /* One row appended to rows as: le32 length, bytes. @return LMDB's code */
 static int add_row(struct queue_store *store, MDB_txn *txn, const struct queue_row_key *row_key,
@@ -227,51 +223,11 @@ void queue_message_free(struct queue_message **messagep)
 
 /* ---- bodies ---- */
 
-/* Put the cursor on the row that holds byte `offset` of the message. @return LMDB's code */
-static int seek_body(MDB_cursor *cursor, const uint8_t id[8], uint64_t offset, MDB_val *key,
-                     MDB_val *value)
-{
-    uint8_t bytes[16];
-    memcpy(bytes, id, 8);
-    queue_be64_put(bytes + 8, offset);
-    *key = queue_val(bytes, sizeof bytes);
-    int rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
-    if (rc == 0 && key->mv_size == 16 && memcmp(key->mv_data, bytes, 16) == 0)
-        return 0;
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return rc;
-    return mdb_cursor_get(cursor, key, value, rc == 0 ? MDB_PREV : MDB_LAST);
-}
-
-/* Copy from offset on, rows one after the other. @return bytes copied: less than size at the end or
- * a gap */
-static size_t copy_rows(MDB_cursor *cursor, const uint8_t id[8], uint64_t offset, uint8_t *out,
-                        size_t size)
-{
-    MDB_val key;
-    MDB_val value;
-    size_t copied = 0;
-    int rc = seek_body(cursor, id, offset, &key, &value);
-    while (rc == 0 && copied < size && key.mv_size == 16 && has_id(&key, id)) {
-        uint64_t at = queue_be64_get((const uint8_t *)key.mv_data + 8);
-        if (at > offset || offset - at >= value.mv_size)
-            break;
-        size_t skip = (size_t)(offset - at);
-        size_t part = value.mv_size - skip < size - copied ? value.mv_size - skip : size - copied;
-        memcpy(out + copied, (const uint8_t *)value.mv_data + skip, part);
-        copied += part;
-        offset += part;
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    return copied;
-}
-
 static long read_body(struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t offset,
                       uint8_t *out, size_t size)
 {
     uint8_t id_bytes[8];
     uint64_t total = 0;
-    MDB_cursor *cursor = NULL;
     MDB_val value;
     queue_be64_put(id_bytes, id);
     MDB_val key = queue_val(id_bytes, sizeof id_bytes);
@@ -286,11 +242,8 @@ static long read_body(struct queue_store *store, MDB_txn *txn, uint64_t id, uint
         return 0;
     if (size > total - offset)
         size = (size_t)(total - offset);
-    if (mdb_cursor_open(txn, store->dbi[QUEUE_DB_BODY], &cursor) != 0)
-        return QUEUE_ERR_IO;
-    size_t copied = copy_rows(cursor, id_bytes, offset, out, size);
-    mdb_cursor_close(cursor);
-    return copied == size ? (long)copied : QUEUE_ERR_DAMAGED;
+    long copied = queue_body_copy(store, txn, id, offset, out, size);
+    return copied < 0 || (size_t)copied == size ? copied : QUEUE_ERR_DAMAGED;
 }
 
 long queue_read_body(struct queue *queue, uint64_t id, uint64_t offset, void *buf, size_t size)
@@ -304,27 +257,4 @@ long queue_read_body(struct queue *queue, uint64_t id, uint64_t offset, void *bu
     if (got == QUEUE_ERR_DAMAGED)
         queue_damaged_suspect(queue, id, true);
     return got;
-}
-
-int queue_body_is_whole(struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t body_bytes,
-                        bool *whole_out)
-{
-    uint8_t bytes[16] = {0};
-    MDB_cursor *cursor = NULL;
-    MDB_val key = queue_val(bytes, sizeof bytes);
-    MDB_val value;
-    uint64_t at = 0;
-    queue_be64_put(bytes, id);
-    int rc = mdb_cursor_open(txn, store->dbi[QUEUE_DB_BODY], &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0 && key.mv_size == 16 && has_id(&key, bytes) &&
-           queue_be64_get((const uint8_t *)key.mv_data + 8) == at) {
-        at += value.mv_size;
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    *whole_out = at == body_bytes;
-    return rc == MDB_NOTFOUND ? 0 : rc;
 }

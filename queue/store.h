@@ -16,7 +16,7 @@
 enum queue_db {
     QUEUE_DB_META,
     QUEUE_DB_MESSAGE,  /* id [kind row] -> row (record.h) */
-    QUEUE_DB_BODY,     /* id, offset of the first byte -> bytes */
+    QUEUE_DB_BODY,     /* id, offset of the first byte -> bytes, checksum (body.h) */
     QUEUE_DB_INCOMING, /* id -> nothing: a body begun */
     QUEUE_DB_FRESH,    /* id -> le32 units still fresh */
     QUEUE_DB_DUE,      /* domain NUL time id unit -> 'f' parked before any attempt, 'd' deferred */

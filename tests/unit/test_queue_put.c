@@ -52,8 +52,8 @@ static void check_body(struct fixture *f, uint64_t id, const char *body, size_t 
     free(got);
 }
 
-static const size_t sizes[] = {0,      1,      100,    2000,    4079,   4080,  4081,
-                               4400,   8160,   32768,  32769,   16368,  16369, 65536,
+static const size_t sizes[] = {0,      1,      100,    2000,    4075,   4076,  4077,
+                               4400,   8160,   32768,  32769,   16364,  16365, 65536,
                                262143, 262144, 262145, 1000000, 6000001};
 
 static void each_size_comes_back_whole(void **state)

@@ -1,0 +1,53 @@
+/* queue/body.h - rows of `body`: the bytes of messages, each row with a checksum. Private to
+ * queue/.
+ *
+ * Key: be64 id, be64 offset of the row's first byte. Value: at least one byte of the message, then
+ * le32 CRC-32C over key and bytes. A row's bytes are looked at only through here, so that nothing
+ * torn is ever taken for mail. */
+#ifndef QUEUE_BODY_H
+#define QUEUE_BODY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "queue/store.h"
+
+#define QUEUE_BODY_KEY 16
+#define QUEUE_BODY_SUM 4 /* octets of the checksum */
+
+/* How many bytes of a message of this size a row holds (0 or UINT64_MAX: not known yet, large). */
+size_t queue_body_row_bytes(uint64_t body_bytes);
+
+/* Copies the message's next len bytes to out. */
+typedef void (*queue_body_fill_fn)(void *ctx, uint8_t *out, size_t len);
+
+/**
+ * Store one row; len is at least 1. Rows of one message are written in ascending order.
+ *
+ * @return LMDB's code; MDB_KEYEXIST: the row is there already
+ */
+QUEUE_MUST_USE int queue_body_write(MDB_txn *txn, MDB_dbi dbi, uint64_t id, uint64_t offset,
+                                    size_t len, queue_body_fill_fn fill, void *ctx);
+
+struct queue_body_row {
+    uint64_t id;
+    uint64_t offset;
+    const uint8_t *bytes; /* in the row */
+    size_t len;           /* not 0 */
+};
+
+/* @return NULL, or the reason why the row is damaged; then row_out is not set */
+const char *queue_body_row_read(const MDB_val *key, const MDB_val *value,
+                                struct queue_body_row *row_out);
+
+/* Copy from offset on. @return bytes copied: less than size at the message's end, a gap or a
+ * damaged row; QUEUE_ERR_IO */
+long queue_body_copy(const struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t offset,
+                     uint8_t *out, size_t size);
+
+/* Do sound rows cover 0 .. body_bytes, no more and without a gap? reason_out: NULL, or why not.
+ * @return LMDB's code */
+QUEUE_MUST_USE int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
+                                    uint64_t body_bytes, const char **reason_out);
+
+#endif
