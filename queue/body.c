@@ -109,12 +109,12 @@ int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
                      uint64_t body_bytes, const char **reason_out)
 {
     uint8_t id_bytes[8];
+    queue_be64_put(id_bytes, id);
     MDB_cursor *cursor = NULL;
     MDB_val key = queue_val(id_bytes, sizeof id_bytes);
     MDB_val value;
     const char *reason = NULL;
     uint64_t at = 0;
-    queue_be64_put(id_bytes, id);
     int rc = mdb_cursor_open(txn, store->dbi[QUEUE_DB_BODY], &cursor);
     if (rc != 0)
         return rc;
