@@ -110,6 +110,9 @@ struct config {
         uint32_t site_messages_per_connection;
         uint32_t site_recipients_per_message;
         bool allow_private_addresses;
+        /* Message and destination pairs that wait in memory, all together; the rest of the queue
+         * stays on disk. 1,000 .. 1,000,000; default 50,000 (about 10 MiB). */
+        uint32_t units_in_memory;
     } delivery;
 
     struct {
@@ -118,7 +121,13 @@ struct config {
         size_t interval_count;
         uint64_t expire_ms;
         uint64_t expire_bounces_ms;
+        uint64_t warn_ms; /* the sender is told of a delay after so long, once; 0: off */
     } retry;
+
+    struct {
+        bool on;
+        struct config_endpoint address; /* HTTP: /metrics, /healthz */
+    } metrics;
 
     /* All in milliseconds. */
     struct {

@@ -6,7 +6,10 @@
  *   - queue_read_* : any thread; one LMDB read transaction a thread, held at most 10 ms.
  * Everything the writer finds waiting goes into one transaction (at most 4 MiB of body or 20 ms of
  * work), is committed (synced), and only then reported. A lone message is committed at once; outcomes
- * join the next accept's transaction, or are committed alone 5 ms after the first one waits. */
+ * join the next accept's transaction, or are committed alone 5 ms after the first one waits.
+ * Two lines wait for the writer: what accepts mail, and all else (outcomes, parking, admin's steps).
+ * Accepting goes first; the other line has at least a third of a transaction's working time, and an
+ * admin's steps at most 10 ms of it, so that neither flood delays the other by more than a commit. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
@@ -63,16 +66,21 @@ struct queue_unit_ref {
     const char *domain; /* NUL-terminated, borrowed for the call */
 };
 
+/* A domain's order of work has two lanes, so that neither kind of mail can starve the other. */
+enum queue_lane {
+    QUEUE_LANE_NEW = 0,   /* no attempt was counted yet: parked */
+    QUEUE_LANE_RETRY = 1, /* deferred */
+};
+
 struct queue_options {
     const char *folder;  /* made if absent, mode 0700 */
     uint64_t max_bytes;
     /* Called on the writer thread after each commit that made units ready for delivery at once: a
      * message was accepted (fresh). Must not block; copies what it keeps. Never NULL. */
     void (*on_fresh)(const struct queue_unit_ref *units, size_t count, void *ctx);
-    /* After a commit that changed a domain's order of work. inserted: an entry came that is due already (a
-     * park, an admin's retry). Otherwise: the domain's earliest entry is now the one at this time, because
-     * it came or because an earlier one went; it may be one that was read before. Same rules. */
-    void (*on_due)(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx);
+    /* After a commit in which a unit of the domain entered the lane at this time (parked, deferred,
+     * retried, released). One call an entry; entries that leave are not told. Same rules. */
+    void (*on_due)(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx);
     /* After a commit in which an admin's step removed or changed a message behind the scheduler's back. */
     void (*on_removed)(uint64_t id, void *ctx);
     /* A line for the log: something an admin should know (swept n interrupted messages, record set aside, I/O error). */
@@ -116,7 +124,8 @@ struct queue_unit {
     const char *domain;
     int64_t due_unix_ms; /* next attempt; 0: fresh; QUEUE_NEVER: held or done */
     uint32_t attempts;   /* finished ones; saturates */
-    bool held;
+    bool held;           /* by an admin: nothing is tried until released */
+    bool warned;         /* its sender has been told of the delay */
     bool done;           /* every recipient has ended */
 };
 
@@ -202,6 +211,7 @@ struct queue_outcome {
     int64_t due_unix_ms; /* next attempt for what is still WAITING or BOUNCE_PENDING; ignored if nothing is */
     bool count_attempt;  /* false: parked or not tried (window full, shutdown): no attempt is counted */
     const char *prefix;  /* signature to keep for the next attempt, or NULL: unchanged */
+    bool warned;         /* `bounce` tells of the delay: the unit is marked, nothing has failed by it */
     const struct queue_bounce *bounce; /* or NULL */
 };
 
@@ -238,15 +248,26 @@ QUEUE_MUST_USE int queue_read_attempts(struct queue *queue, uint64_t id, queue_a
 /* `fresh` from `from` on, at most max ids. @return count; QUEUE_ERR_IO. Called in a loop at start. */
 QUEUE_MUST_USE long queue_read_fresh(struct queue *queue, uint64_t from, uint64_t *ids_out, size_t max);
 
-/* `next` after the position (time, domain) up to `until`: which domains have work. fn false: stop. */
-typedef bool (*queue_next_fn)(int64_t due_unix_ms, const char *domain, void *ctx);
-QUEUE_MUST_USE int queue_read_next(struct queue *queue, int64_t after_ms, const char *after_domain,
-                                   int64_t until_ms, queue_next_fn fn, void *ctx);
+/* `next` after the position (time, lane, domain) up to `until`: which lanes of which domains have
+ * work, each once, with its earliest time. A NULL domain begins at the time. fn false: stop. */
+typedef bool (*queue_next_fn)(int64_t due_unix_ms, enum queue_lane lane, const char *domain, void *ctx);
+QUEUE_MUST_USE int queue_read_next(struct queue *queue, int64_t after_ms, enum queue_lane after_lane,
+                                   const char *after_domain, int64_t until_ms, queue_next_fn fn,
+                                   void *ctx);
 
-/* `due` of one domain, in time order, up to `until`. fn false: stop. */
+/* One lane of a domain, in time order, up to `until`. fn false: stop. *later_out (may be NULL): the
+ * time of the first entry after `until`, QUEUE_NEVER if there is none or fn stopped. */
 typedef bool (*queue_due_fn)(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx);
-QUEUE_MUST_USE int queue_read_due(struct queue *queue, const char *domain, int64_t until_ms,
-                                  queue_due_fn fn, void *ctx);
+QUEUE_MUST_USE int queue_read_due(struct queue *queue, const char *domain, enum queue_lane lane,
+                                  int64_t until_ms, queue_due_fn fn, void *ctx, int64_t *later_out);
+
+/* Every message after id *after, oldest first, decoded in place: for looking at very many. Goes on
+ * for at most about 5 ms (one read transaction), then returns; *after is where it stopped. The
+ * envelope is valid for the call only; fn must be quick and not read the queue. fn false: stop, this
+ * message counted as seen. Records that do not decode are left out (reported to the writer, set aside).
+ * @return 1: more; 0: the end, or fn stopped; QUEUE_ERR_IO */
+typedef bool (*queue_scan_fn)(uint64_t id, const struct queue_envelope *envelope, void *ctx);
+QUEUE_MUST_USE int queue_scan(struct queue *queue, uint64_t *after, queue_scan_fn fn, void *ctx);
 
 /* Messages by id after `after`, at most max; set-aside ones included. @return count; QUEUE_ERR_IO */
 QUEUE_MUST_USE long queue_read_ids(struct queue *queue, uint64_t after, uint64_t *ids_out, size_t max);
@@ -273,11 +294,42 @@ struct queue_counts {
 /* Counters kept in the same transactions (units) : no scan. */
 QUEUE_MUST_USE int queue_read_counts(struct queue *queue, struct queue_counts *counts_out);
 
-/* ---- admin steps: one message a call, through the writer ---- */
-enum queue_verb { QUEUE_VERB_RETRY, QUEUE_VERB_DELETE };
-/* RETRY: every waiting unit that was deferred becomes due now. DELETE: the message goes, waiting recipients
- * end as REMOVED. result 1: no such message. */
-void queue_admin(struct queue *queue, struct queue_port *port, uint64_t id, enum queue_verb verb,
+/* ---- what the writer does, for metrics ---- */
+#define QUEUE_BUCKETS 16
+struct queue_histogram {
+    uint64_t counts[QUEUE_BUCKETS + 1]; /* not cumulative; the last one: above all bounds */
+    uint64_t count;
+    double sum;
+};
+extern const double queue_time_bounds[QUEUE_BUCKETS];  /* seconds, 0.0001 .. 10 */
+extern const double queue_batch_bounds[QUEUE_BUCKETS]; /* messages and outcomes, 1 .. 32768 */
+struct queue_metrics {
+    struct queue_histogram accept;  /* from queue_put_commit to the answer, seconds */
+    struct queue_histogram commit;  /* a transaction: work and sync, seconds */
+    struct queue_histogram sync;    /* the commit alone, seconds */
+    struct queue_histogram admin;   /* transactions with an admin's step in them, seconds */
+    struct queue_histogram batch;   /* jobs a transaction */
+    uint64_t accepted, outcomes, parked, admin_steps; /* jobs done */
+    uint64_t refused_full, failed_io, undecided;      /* puts refused; transactions */
+    bool full, broken;                                /* now */
+};
+void queue_read_metrics(struct queue *queue, struct queue_metrics *metrics_out);
+
+/* ---- admin steps: units of one message a call, through the writer ---- */
+enum queue_verb {
+    QUEUE_VERB_RETRY,   /* what waits (deferred or parked) becomes due now; held units are left alone */
+    QUEUE_VERB_DELETE,  /* waiting recipients end as REMOVED; no bounce */
+    QUEUE_VERB_HOLD,    /* nothing is tried until released; an attempt under way ends as it began */
+    QUEUE_VERB_RELEASE, /* held units become due now, in their lane */
+    QUEUE_VERB_BOUNCE,  /* waiting recipients become BOUNCE_PENDING with the attempt given, due now:
+                         * the delivery side makes the DSN; held units too */
+};
+/* units: numbers, ascending, copied; unit_count 0: all units of the message. A unit whose recipients have
+ * ended is left alone. attempt: what BOUNCE records, else NULL; copied. A message with very many units is
+ * changed over several transactions. DELETE reaches records that were set aside as well.
+ * @return through on_done: QUEUE_OK: something changed; 1: nothing to change (or no such message) */
+void queue_admin(struct queue *queue, struct queue_port *port, enum queue_verb verb, uint64_t id,
+                 const uint16_t *units, size_t unit_count, const struct queue_attempt *attempt,
                  queue_done_fn on_done, void *ctx);
 
 #endif
