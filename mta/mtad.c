@@ -229,9 +229,9 @@ static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
     deliver_on_fresh(units, count, ((struct mtad *)ctx)->deliver);
 }
 
-static void on_due(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx)
+static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
 {
-    deliver_on_due(domain, due_unix_ms, inserted, ((struct mtad *)ctx)->deliver);
+    deliver_on_due(domain, lane, due_unix_ms, ((struct mtad *)ctx)->deliver);
 }
 
 static void read_status(struct control_status *out, void *ctx)

@@ -45,6 +45,7 @@ int queue_batch_begin(struct queue_batch *batch)
 {
     forget_news(batch);
     batch->body_bytes = 0;
+    batch->admin = false;
     batch->wall_ms = queue_wall_ms(batch->queue);
     batch->state = batch->queue->state; /* the writer alone changes it */
     return queue_store_write(&batch->queue->store, &batch->txn);
@@ -106,8 +107,8 @@ void queue_batch_tell(struct queue_batch *batch)
     if (batch->fresh_count > 0)
         options->on_fresh(batch->fresh, batch->fresh_count, options->ctx);
     for (size_t i = 0; i < batch->due_count; i++)
-        options->on_due(names + batch->due[i].domain, batch->due[i].due_unix_ms,
-                        batch->due[i].inserted, options->ctx);
+        options->on_due(names + batch->due[i].domain, batch->due[i].lane, batch->due[i].due_unix_ms,
+                        options->ctx);
     for (size_t i = 0; i < batch->removed_count; i++)
         options->on_removed(batch->removed[i], options->ctx);
     for (size_t at = 0; at < batch->notices.len;) {
@@ -136,12 +137,11 @@ void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_r
     }
 }
 
-void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms,
-                          bool inserted)
+void queue_batch_note_due(struct queue_batch *batch, const char *domain, enum queue_lane lane,
+                          int64_t due_unix_ms)
 {
     batch->due = grown(batch->due, batch->due_count, &batch->due_cap, sizeof *batch->due);
-    batch->due[batch->due_count++] =
-        (struct queue_due_note){batch->names.len, due_unix_ms, inserted};
+    batch->due[batch->due_count++] = (struct queue_due_note){batch->names.len, lane, due_unix_ms};
     queue_bytes_add(&batch->names, domain, strlen(domain) + 1);
 }
 

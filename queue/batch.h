@@ -8,8 +8,8 @@
 
 struct queue_due_note {
     size_t domain; /* offset in names */
+    enum queue_lane lane;
     int64_t due_unix_ms;
-    bool inserted;
 };
 
 struct queue_batch {
@@ -18,6 +18,7 @@ struct queue_batch {
     struct queue_state state; /* working copy; published by the commit */
     uint64_t body_bytes;      /* put into this transaction */
     int64_t wall_ms;
+    bool admin; /* an admin's step is in it */
     /* told after the commit */
     struct queue_unit_ref *fresh; /* domains belong to jobs, which live until then */
     size_t fresh_count;
@@ -45,8 +46,8 @@ void queue_batch_tell(struct queue_batch *batch);
 
 void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_ref *units,
                             size_t count);
-void queue_batch_note_due(struct queue_batch *batch, const char *domain, int64_t due_unix_ms,
-                          bool inserted);
+void queue_batch_note_due(struct queue_batch *batch, const char *domain, enum queue_lane lane,
+                          int64_t due_unix_ms);
 void queue_batch_note_removed(struct queue_batch *batch, uint64_t id);
 void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -57,25 +58,31 @@ static inline MDB_dbi queue_batch_db(const struct queue_batch *batch, enum queue
 }
 
 /* ---- due.c: the rows that say when ---- */
-#define QUEUE_DUE_KEY (QUEUE_DOMAIN_MAX + 1 + 8 + 8 + 2)
+#define QUEUE_DUE_KEY  (QUEUE_DOMAIN_MAX + 1 + 1 + 8 + 8 + 2)
+#define QUEUE_NEXT_KEY (8 + 1 + QUEUE_DOMAIN_MAX)
 
-size_t queue_due_key(uint8_t key[QUEUE_DUE_KEY], const char *domain, int64_t due_unix_ms,
-                     uint64_t id, uint16_t unit);
-/* @return false: not such a key */
-bool queue_due_key_read(const MDB_val *key, char domain[QUEUE_DOMAIN_MAX + 1], int64_t *due_out,
-                        uint64_t *id_out, uint16_t *unit_out);
-bool queue_next_key_read(const MDB_val *key, char domain[QUEUE_DOMAIN_MAX + 1], int64_t *due_out);
-
-struct queue_due_move {
+struct queue_due_row {
     const char *domain;
+    enum queue_lane lane;
+    int64_t due_unix_ms;
     uint64_t id;
     uint16_t unit;
-    int64_t from;  /* 0: has no row */
-    int64_t to;    /* 0: gets none */
-    bool deferred; /* an attempt was made (else parked) */
 };
-/* Move one unit in `due`, keep `next` exact, note a new earliest time. @return LMDB's code */
-int queue_due_apply(struct queue_batch *batch, const struct queue_due_move *move);
+
+size_t queue_due_key(uint8_t key[QUEUE_DUE_KEY], const struct queue_due_row *row);
+/* What the keys of a lane begin with. */
+size_t queue_due_prefix(uint8_t key[QUEUE_DUE_KEY], const char *domain, enum queue_lane lane);
+/* @return false: not such a key. The domain points into it. */
+bool queue_due_key_read(const MDB_val *key, struct queue_due_row *row_out);
+size_t queue_next_key(uint8_t key[QUEUE_NEXT_KEY], const char *domain, enum queue_lane lane,
+                      int64_t due_unix_ms);
+bool queue_next_key_read(const MDB_val *key, char domain[QUEUE_DOMAIN_MAX + 1],
+                         enum queue_lane *lane_out, int64_t *due_out);
+
+/* Take a unit's row out of `due`, put one in (NULL: none; the domain is the same), keep `next`
+ * exact, tell of what came in. @return LMDB's code */
+int queue_due_move(struct queue_batch *batch, const struct queue_due_row *from,
+                   const struct queue_due_row *to);
 /* The `fresh` row of a message: how many of its units are fresh (0: no row). */
 int queue_fresh_set(struct queue_batch *batch, uint64_t id, uint32_t units);
 
@@ -111,8 +118,13 @@ int queue_edit_rcpt(struct queue_edit *edit, uint32_t recipient, struct queue_rc
 int queue_edit_save(struct queue_edit *edit);
 /* Remove every row of the message; its units' due rows are the caller's matter. */
 int queue_edit_remove(struct queue_edit *edit);
-/* Take a unit's part out of the counters (-1) before changing it, put it back (+1) after. */
-void queue_edit_count(struct queue_edit *edit, const struct queue_unit_row *unit, int sign);
+/* A unit was changed (`before`: what it was): bring `due`, `next`, `fresh` and the counters after
+ * it. @return LMDB's code */
+int queue_edit_place(struct queue_edit *edit, uint32_t number, const struct queue_unit_row *before,
+                     const struct queue_unit_row *unit);
+/* Store an encoded attempt as the recipient's n-th; the first and the last 20 are kept. */
+int queue_edit_attempt(struct queue_edit *edit, uint32_t recipient, uint32_t n, const void *row,
+                       size_t len);
 
 /* ---- accept.c: a message encoded and ready to be stored ---- */
 struct queue_new {
@@ -141,5 +153,10 @@ int queue_damaged_delete(struct queue_batch *batch, uint64_t id, bool *found_out
 /* Load and decode. @return 0; 1: no such; QUEUE_ERR_DAMAGED with *reason_out; QUEUE_ERR_IO */
 int queue_message_load(struct queue_store *store, MDB_txn *txn, uint64_t id,
                        struct queue_message **out, const char **reason_out);
+/* The decoded rows as their readers see them. Pointers are handed on; counts and texts of an
+ * envelope are the head's. */
+struct queue_unit queue_unit_seen(const struct queue_unit_row *row);
+struct queue_recipient queue_rcpt_seen(const struct queue_rcpt_row *row, const char *domain);
+struct queue_envelope queue_head_seen(const struct queue_head *head);
 
 #endif

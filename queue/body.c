@@ -137,3 +137,24 @@ int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
     *reason_out = reason;
     return 0;
 }
+
+int queue_body_sum(const struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t *bytes_out)
+{
+    uint8_t id_bytes[8];
+    MDB_cursor *cursor = NULL;
+    MDB_val value;
+    uint64_t sum = 0;
+    queue_be64_put(id_bytes, id);
+    MDB_val key = queue_val(id_bytes, sizeof id_bytes);
+    int rc = mdb_cursor_open(txn, store->dbi[QUEUE_DB_BODY], &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && has_id(&key, id_bytes)) {
+        sum += value.mv_size > QUEUE_BODY_SUM ? value.mv_size - QUEUE_BODY_SUM : 0;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    *bytes_out = sum;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}

@@ -50,4 +50,8 @@ long queue_body_copy(const struct queue_store *store, MDB_txn *txn, uint64_t id,
 QUEUE_MUST_USE int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
                                     uint64_t body_bytes, const char **reason_out);
 
+/* How many bytes the message's rows hold, sound or not. @return LMDB's code */
+QUEUE_MUST_USE int queue_body_sum(const struct queue_store *store, MDB_txn *txn, uint64_t id,
+                                  uint64_t *bytes_out);
+
 #endif

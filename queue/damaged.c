@@ -66,26 +66,6 @@ static uint64_t less(uint64_t value, uint64_t part)
     return value > part ? value - part : 0;
 }
 
-/* Bytes of the body rows; sets aside what the counter of bytes held for them. */
-static int sum_body(struct queue_batch *batch, const uint8_t id[8], uint64_t *bytes_out)
-{
-    MDB_cursor *cursor = NULL;
-    MDB_val key = queue_val(id, 8);
-    MDB_val value;
-    uint64_t sum = 0;
-    int rc = mdb_cursor_open(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0 && key.mv_size >= 8 && memcmp(key.mv_data, id, 8) == 0) {
-        sum += less(value.mv_size, QUEUE_BODY_SUM);
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    *bytes_out = sum;
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
 static int drop_fresh(struct queue_batch *batch, const uint8_t id[8], uint32_t *units_out)
 {
     MDB_dbi dbi = queue_batch_db(batch, QUEUE_DB_FRESH);
@@ -117,7 +97,7 @@ int queue_set_aside(struct queue_batch *batch, uint64_t id, const char *reason)
     if (rc == 0)
         rc = drop_fresh(batch, id_bytes, &fresh);
     if (rc == 0)
-        rc = sum_body(batch, id_bytes, &body);
+        rc = queue_body_sum(&batch->queue->store, batch->txn, id, &body);
     if (rc != 0)
         return rc;
     state->units_fresh = less(state->units_fresh, fresh);
@@ -195,8 +175,8 @@ static void release_job(struct queue *queue, struct queue_job *job, int result)
     free(job);
 }
 
-static const struct queue_job_type suspect_type = {apply_suspect, NULL, report_nothing,
-                                                   release_job};
+static const struct queue_job_type suspect_type = {apply_suspect, NULL, report_nothing, release_job,
+                                                   QUEUE_JOB_OTHER};
 
 void queue_damaged_suspect(struct queue *queue, uint64_t id, bool check_body)
 {
@@ -211,15 +191,13 @@ void queue_damaged_suspect(struct queue *queue, uint64_t id, bool check_body)
 
 struct stray_job {
     struct queue_job job;
-    uint64_t id;
-    int64_t due_unix_ms;
-    uint16_t unit;
+    struct queue_due_row row; /* its domain is the copy below */
     char domain[QUEUE_DOMAIN_MAX + 1];
 };
 
 static int apply_stray(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
 {
-    const struct stray_job *stray = (const struct stray_job *)job;
+    const struct queue_due_row *stray = &((const struct stray_job *)job)->row;
     uint8_t bytes[QUEUE_DUE_KEY];
     (void)finished_out;
     struct queue_row_key row = queue_row_key(stray->id, QUEUE_ROW_HEAD, 0);
@@ -228,29 +206,25 @@ static int apply_stray(struct queue_batch *batch, struct queue_job *job, bool *f
     int rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), &key, &value);
     if (rc != MDB_NOTFOUND)
         return rc;
-    key = queue_val(
-        bytes, queue_due_key(bytes, stray->domain, stray->due_unix_ms, stray->id, stray->unit));
+    key = queue_val(bytes, queue_due_key(bytes, stray));
     rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_DUE), &key, &value);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
-    bool parked = value.mv_size == 1 && *(const char *)value.mv_data == 'f';
-    uint64_t *count = parked ? &batch->state.units_fresh : &batch->state.units_deferred;
+    uint64_t *count =
+        stray->lane == QUEUE_LANE_NEW ? &batch->state.units_fresh : &batch->state.units_deferred;
     *count = less(*count, 1);
-    struct queue_due_move move = {
-        .domain = stray->domain, .id = stray->id, .unit = stray->unit, .from = stray->due_unix_ms};
-    return queue_due_apply(batch, &move);
+    return queue_due_move(batch, stray, NULL);
 }
 
-static const struct queue_job_type stray_type = {apply_stray, NULL, report_nothing, release_job};
+static const struct queue_job_type stray_type = {apply_stray, NULL, report_nothing, release_job,
+                                                 QUEUE_JOB_OTHER};
 
-void queue_damaged_stray(struct queue *queue, const char *domain, int64_t due_unix_ms, uint64_t id,
-                         uint16_t unit)
+void queue_damaged_stray(struct queue *queue, const struct queue_due_row *row)
 {
     struct stray_job *stray = queue_alloc(sizeof *stray);
     stray->job = (struct queue_job){.type = &stray_type};
-    stray->id = id;
-    stray->due_unix_ms = due_unix_ms;
-    stray->unit = unit;
-    (void)snprintf(stray->domain, sizeof stray->domain, "%s", domain);
+    (void)snprintf(stray->domain, sizeof stray->domain, "%s", row->domain);
+    stray->row = *row;
+    stray->row.domain = stray->domain;
     queue_submit(queue, &stray->job);
 }

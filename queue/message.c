@@ -1,11 +1,13 @@
 /* queue/message.c - changing a stored message: load rows, change them, write back what changed.
  * Writer's thread. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "queue/batch.h"
 
-#define NO_ROW UINT32_MAX
+#define NO_ROW    UINT32_MAX
+#define LAST_KEPT 20 /* attempts of a recipient that are kept, besides the first */
 
 void queue_edit_deinit(struct queue_edit *edit)
 {
@@ -197,18 +199,71 @@ int queue_edit_remove(struct queue_edit *edit)
     return rc;
 }
 
-void queue_edit_count(struct queue_edit *edit, const struct queue_unit_row *unit, int sign)
+/* Take a unit's part out of the counters (-1), or put it in (+1). */
+static void count(struct queue_state *state, const struct queue_unit_row *unit, int sign)
 {
-    struct queue_state *state = &edit->batch->state;
     if (unit->open == 0)
         return;
-    uint64_t *count = &state->units_deferred;
+    uint64_t *counter = &state->units_deferred;
     if (unit->held)
-        count = &state->units_held;
+        counter = &state->units_held;
     else if (unit->attempts == 0)
-        count = &state->units_fresh;
+        counter = &state->units_fresh;
     if (sign > 0)
-        (*count)++;
-    else if (*count > 0)
-        (*count)--;
+        (*counter)++;
+    else if (*counter > 0)
+        (*counter)--;
+}
+
+static bool is_fresh(const struct queue_unit_row *unit)
+{
+    return unit->open > 0 && unit->due_unix_ms == 0;
+}
+
+/* @return whether the unit has a row in `due` */
+static bool due_row(const struct queue_edit *edit, uint32_t number,
+                    const struct queue_unit_row *unit, struct queue_due_row *row_out)
+{
+    *row_out = (struct queue_due_row){
+        .domain = unit->domain,
+        .lane = unit->attempts > 0 ? QUEUE_LANE_RETRY : QUEUE_LANE_NEW,
+        .due_unix_ms = unit->due_unix_ms,
+        .id = edit->id,
+        .unit = (uint16_t)number,
+    };
+    return unit->open > 0 && !unit->held && unit->due_unix_ms != 0;
+}
+
+int queue_edit_place(struct queue_edit *edit, uint32_t number, const struct queue_unit_row *before,
+                     const struct queue_unit_row *unit)
+{
+    struct queue_due_row from;
+    struct queue_due_row to;
+    bool had = due_row(edit, number, before, &from);
+    bool has = due_row(edit, number, unit, &to);
+    edit->units_dirty = true;
+    count(&edit->batch->state, before, -1);
+    count(&edit->batch->state, unit, 1);
+    int rc = queue_due_move(edit->batch, had ? &from : NULL, has ? &to : NULL);
+    if (rc != 0 || is_fresh(before) == is_fresh(unit))
+        return rc;
+    assert(is_fresh(before)); /* once tried or parked, never fresh again */
+    edit->head.fresh -= edit->head.fresh > 0 ? 1 : 0;
+    edit->head_dirty = true;
+    return queue_fresh_set(edit->batch, edit->id, edit->head.fresh);
+}
+
+int queue_edit_attempt(struct queue_edit *edit, uint32_t recipient, uint32_t n, const void *row,
+                       size_t len)
+{
+    MDB_dbi dbi = queue_batch_db(edit->batch, QUEUE_DB_ATTEMPT);
+    uint8_t bytes[QUEUE_ATTEMPT_KEY];
+    queue_attempt_key(bytes, edit->id, recipient, n);
+    MDB_val key = queue_val(bytes, sizeof bytes);
+    MDB_val value = queue_val(row, len);
+    int rc = mdb_put(edit->batch->txn, dbi, &key, &value, 0);
+    if (rc != 0 || n <= LAST_KEPT)
+        return rc;
+    queue_attempt_key(bytes, edit->id, recipient, n - LAST_KEPT);
+    return queue_store_delete(edit->batch->txn, dbi, bytes, sizeof bytes);
 }

@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "queue/batch.h"
 #include "queue/body.h"
-#include "queue/record.h"
-#include "queue/store.h"
 
 static const char schema_key[] = "schema";
 static const char state_key[] = "state";
@@ -107,65 +106,102 @@ int queue_meta_write(struct queue_store *store, MDB_txn *txn, const struct queue
 
 /* ---- counting anew ---- */
 
-typedef void (*count_fn)(struct queue_state *state, const MDB_val *key, const MDB_val *value);
+struct recount {
+    struct queue_store *store;
+    MDB_txn *txn;
+    struct queue_state state;
+    struct queue_head head; /* of the message at hand, */
+    uint64_t id;            /* if its further rows can be read; else 0 */
+    int error;
+};
 
-static void count_message(struct queue_state *state, const MDB_val *key, const MDB_val *value)
+typedef void (*count_fn)(struct recount *recount, const MDB_val *key, const MDB_val *value);
+
+static void count_held(struct recount *recount, const struct queue_unit_row *units, size_t count)
 {
-    (void)value;
-    if (key->mv_size < 8)
-        return;
-    uint64_t id = queue_be64_get(key->mv_data);
-    if (id > state->id_high)
-        state->id_high = id;
-    if (key->mv_size == 8)
-        state->messages++;
+    for (size_t i = 0; i < count; i++)
+        recount->state.units_held += units[i].open > 0 && units[i].held ? 1 : 0;
 }
 
-static void count_damaged(struct queue_state *state, const MDB_val *key, const MDB_val *value)
+static void count_head(struct recount *recount, uint64_t id, const MDB_val *value)
+{
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    uint64_t bytes = 0;
+    recount->state.messages++;
+    recount->id = 0;
+    if (queue_head_read(&recount->head, id, value->mv_data, value->mv_size, units, rcpts) == NULL) {
+        bytes = recount->head.body_bytes;
+        if (queue_head_is_whole(&recount->head))
+            count_held(recount, units, recount->head.unit_count);
+        else
+            recount->id = id;
+    } else if (recount->error == 0) {
+        recount->error = queue_body_sum(recount->store, recount->txn, id, &bytes);
+    }
+    recount->state.bytes += bytes;
+}
+
+static void count_message(struct recount *recount, const MDB_val *key, const MDB_val *value)
+{
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    const uint8_t *p = key->mv_data;
+    if (key->mv_size < 8)
+        return;
+    uint64_t id = queue_be64_get(p);
+    if (id > recount->state.id_high)
+        recount->state.id_high = id;
+    if (key->mv_size == 8)
+        count_head(recount, id, value);
+    if (key->mv_size != QUEUE_MESSAGE_KEY || p[8] != QUEUE_ROW_UNITS || recount->id != id)
+        return;
+    uint32_t row = queue_be16_get(p + 9);
+    if (queue_units_read(&recount->head, id, row, value->mv_data, value->mv_size, units) == NULL)
+        count_held(recount, units, queue_row_items(recount->head.unit_count, row));
+}
+
+static void count_damaged(struct recount *recount, const MDB_val *key, const MDB_val *value)
 {
     (void)value;
     if (key->mv_size != 9 || ((const uint8_t *)key->mv_data)[8] != 'R')
         return;
     uint64_t id = queue_be64_get(key->mv_data);
-    if (id > state->id_high)
-        state->id_high = id;
-    state->damaged++;
+    if (id > recount->state.id_high)
+        recount->state.id_high = id;
+    recount->state.damaged++;
 }
 
-static void count_body(struct queue_state *state, const MDB_val *key, const MDB_val *value)
+static void count_fresh(struct recount *recount, const MDB_val *key, const MDB_val *value)
 {
     (void)key;
-    state->bytes += value->mv_size > QUEUE_BODY_SUM ? value->mv_size - QUEUE_BODY_SUM : 0;
+    recount->state.units_fresh += value->mv_size == 4 ? queue_le32_get(value->mv_data) : 1;
 }
 
-static void count_fresh(struct queue_state *state, const MDB_val *key, const MDB_val *value)
+static void count_due(struct recount *recount, const MDB_val *key, const MDB_val *value)
 {
-    (void)key;
-    state->units_fresh += value->mv_size == 4 ? queue_le32_get(value->mv_data) : 1;
-}
-
-static void count_due(struct queue_state *state, const MDB_val *key, const MDB_val *value)
-{
-    (void)key;
-    if (value->mv_size == 1 && *(const uint8_t *)value->mv_data == 'f')
-        state->units_fresh++;
+    struct queue_due_row row;
+    (void)value;
+    if (!queue_due_key_read(key, &row))
+        return;
+    if (row.lane == QUEUE_LANE_NEW)
+        recount->state.units_fresh++;
     else
-        state->units_deferred++;
+        recount->state.units_deferred++;
 }
 
-static int count_all(MDB_txn *txn, MDB_dbi dbi, count_fn count, struct queue_state *state)
+static int count_all(struct recount *recount, enum queue_db db, count_fn count)
 {
     MDB_cursor *cursor = NULL;
     MDB_val key;
     MDB_val value;
-    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    int rc = mdb_cursor_open(recount->txn, recount->store->dbi[db], &cursor);
     if (rc != 0)
         return rc;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))
-        count(state, &key, &value);
+    for (; rc == 0 && recount->error == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))
+        count(recount, &key, &value);
     mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    return rc == MDB_NOTFOUND ? recount->error : rc;
 }
 
 int queue_meta_recount(struct queue_store *store, MDB_txn *txn, struct queue_state *state_out)
@@ -174,16 +210,17 @@ int queue_meta_recount(struct queue_store *store, MDB_txn *txn, struct queue_sta
         enum queue_db db;
         count_fn count;
     } tables[] = {
-        {QUEUE_DB_MESSAGE, count_message}, {QUEUE_DB_DAMAGED, count_damaged},
-        {QUEUE_DB_BODY, count_body},       {QUEUE_DB_FRESH, count_fresh},
+        {QUEUE_DB_MESSAGE, count_message},
+        {QUEUE_DB_DAMAGED, count_damaged},
+        {QUEUE_DB_FRESH, count_fresh},
         {QUEUE_DB_DUE, count_due},
     };
-    struct queue_state state = {0};
+    struct recount recount = {.store = store, .txn = txn};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        int rc = count_all(txn, store->dbi[tables[i].db], tables[i].count, &state);
+        int rc = count_all(&recount, tables[i].db, tables[i].count);
         if (rc != 0)
             return rc;
     }
-    *state_out = state;
+    *state_out = recount.state;
     return 0;
 }

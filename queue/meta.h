@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QUEUE_SCHEMA "1"
+#define QUEUE_SCHEMA "2"
 
 struct queue_store;
 

@@ -9,8 +9,9 @@
 #include "queue/body.h"
 
 #define BOUNCE_MAX ((size_t)2 << 20)
-#define LAST_KEPT  20 /* attempts of a recipient that are kept, besides the first */
 #define NO_ATTEMPT SIZE_MAX
+/* A bounce that an admin wants while the unit is in delivery: due when that has let go of it. */
+#define BOUNCE_SOON_MS 1000
 
 struct result { /* one recipient's */
     uint32_t recipient;
@@ -27,13 +28,16 @@ struct record_job {
     uint16_t unit;
     int64_t due_unix_ms;
     bool count_attempt;
+    bool warned;
     char *prefix; /* or NULL */
     struct result *results;
     size_t result_count;
     struct queue_bytes rows; /* encoded attempts */
     struct queue_new *bounce;
     uint8_t *bounce_bytes;
-    int invalid; /* why it cannot be recorded */
+    int invalid;       /* why it cannot be recorded */
+    bool told_before;  /* scratch: of the delay, by an earlier outcome */
+    bool keeps_bounce; /* scratch: a recipient stays BOUNCE_PENDING although it is to wait */
     struct queue_completion *completion;
 };
 
@@ -74,9 +78,19 @@ static int store_bounce(struct queue_batch *batch, const struct record_job *reco
     return queue_new_store(batch, bounce);
 }
 
+/* An admin may have decided on a bounce while the attempt was under way: only an end undoes that.
+ */
+static void set_state(struct record_job *record, struct queue_rcpt_row *rcpt, uint8_t state)
+{
+    if (rcpt->state == QUEUE_RCPT_BOUNCE_PENDING && state == QUEUE_RCPT_WAITING)
+        record->keeps_bounce = true;
+    else
+        rcpt->state = state;
+}
+
 /* States first: whether attempt rows are wanted is known when the message's end is. Recipients of
  * another unit, and those that have ended (an admin was faster), are left alone. */
-static int apply_states(struct queue_edit *edit, const struct record_job *record,
+static int apply_states(struct queue_edit *edit, struct record_job *record,
                         struct queue_unit_row *unit)
 {
     for (size_t i = 0; i < record->result_count; i++) {
@@ -89,7 +103,7 @@ static int apply_states(struct queue_edit *edit, const struct record_job *record
             rcpt != NULL && rcpt->unit == record->unit && queue_rcpt_is_open(rcpt->state);
         if (!result->applied)
             continue;
-        rcpt->state = result->state;
+        set_state(record, rcpt, result->state);
         if (result->attempt != NO_ATTEMPT) {
             result->n = rcpt->attempts;
             rcpt->attempts = plus_one(rcpt->attempts);
@@ -106,53 +120,26 @@ static int apply_states(struct queue_edit *edit, const struct record_job *record
 
 static int store_attempts(struct queue_edit *edit, const struct record_job *record)
 {
-    MDB_dbi dbi = queue_batch_db(edit->batch, QUEUE_DB_ATTEMPT);
-    uint8_t bytes[QUEUE_ATTEMPT_KEY];
     for (size_t i = 0; i < record->result_count; i++) {
         const struct result *result = &record->results[i];
         if (!result->applied || result->attempt == NO_ATTEMPT)
             continue;
-        queue_attempt_key(bytes, edit->id, result->recipient, result->n);
-        MDB_val key = queue_val(bytes, sizeof bytes);
-        MDB_val value = queue_val(record->rows.p + result->attempt, result->attempt_len);
-        int rc = mdb_put(edit->batch->txn, dbi, &key, &value, 0);
-        if (rc != 0)
-            return rc;
-        if (result->n <= LAST_KEPT)
-            continue;
-        queue_attempt_key(bytes, edit->id, result->recipient, result->n - LAST_KEPT);
-        rc = queue_store_delete(edit->batch->txn, dbi, bytes, sizeof bytes);
+        int rc = queue_edit_attempt(edit, result->recipient, result->n,
+                                    record->rows.p + result->attempt, result->attempt_len);
         if (rc != 0)
             return rc;
     }
     return 0;
 }
 
-/* Give the unit its new time, or none if it is done; keep `due` and `fresh` with it. */
-static int reschedule(struct queue_edit *edit, uint16_t number, struct queue_unit_row *unit,
-                      int64_t due)
+static int64_t next_time(const struct queue_edit *edit, const struct record_job *record)
 {
-    bool was_fresh = unit->due_unix_ms == 0;
-    bool waits = unit->open > 0 && !unit->held;
-    struct queue_due_move move = {.domain = unit->domain,
-                                  .id = edit->id,
-                                  .unit = number,
-                                  .from = unit->due_unix_ms,
-                                  .to = waits ? due : 0,
-                                  .deferred = unit->attempts > 0};
-    if (unit->held)
-        move.from = 0; /* held units have no row */
-    unit->due_unix_ms = unit->open > 0 ? due : 0;
-    edit->units_dirty = true;
-    int rc = queue_due_apply(edit->batch, &move);
-    if (rc != 0 || !was_fresh)
-        return rc;
-    edit->head.fresh -= edit->head.fresh > 0 ? 1 : 0;
-    edit->head_dirty = true;
-    return queue_fresh_set(edit->batch, edit->id, edit->head.fresh);
+    int64_t due = sane_due(edit->batch, record->due_unix_ms);
+    int64_t soon = sane_due(edit->batch, 0) + BOUNCE_SOON_MS;
+    return record->keeps_bounce && due > soon ? soon : due;
 }
 
-static int apply_unit(struct queue_edit *edit, const struct record_job *record,
+static int apply_unit(struct queue_edit *edit, struct record_job *record,
                       struct queue_unit_row *unit)
 {
     struct queue_unit_row before = *unit;
@@ -161,11 +148,12 @@ static int apply_unit(struct queue_edit *edit, const struct record_job *record,
         return rc;
     if (record->count_attempt)
         unit->attempts = plus_one(unit->attempts);
-    rc = reschedule(edit, record->unit, unit, sane_due(edit->batch, record->due_unix_ms));
+    record->told_before = record->warned && unit->warned;
+    unit->warned = unit->warned || record->warned;
+    unit->due_unix_ms = unit->open > 0 ? next_time(edit, record) : 0;
+    rc = queue_edit_place(edit, record->unit, &before, unit);
     if (rc != 0)
         return rc;
-    queue_edit_count(edit, &before, -1);
-    queue_edit_count(edit, unit, 1);
     if (edit->head.open == 0)
         return queue_edit_remove(edit);
     rc = store_attempts(edit, record);
@@ -180,6 +168,8 @@ static int apply_unit(struct queue_edit *edit, const struct record_job *record,
  * bounce must not go out either. */
 static bool has_effect(const struct record_job *record)
 {
+    if (record->told_before)
+        return false;
     for (size_t i = 0; i < record->result_count; i++) {
         if (record->results[i].applied)
             return true;
@@ -196,6 +186,7 @@ static int apply_record(struct queue_batch *batch, struct queue_job *job, bool *
     (void)finished_out;
     for (size_t i = 0; i < record->result_count; i++)
         record->results[i].applied = false;
+    record->told_before = record->keeps_bounce = false;
     job->result = record->invalid;
     if (record->invalid != 0)
         return 0;
@@ -238,8 +229,10 @@ static void release_record(struct queue *queue, struct queue_job *job, int resul
     free(record);
 }
 
-static const struct queue_job_type record_type = {apply_record, NULL, report_record,
-                                                  release_record};
+static const struct queue_job_type record_type = {apply_record, NULL, report_record, release_record,
+                                                  QUEUE_JOB_OUTCOME};
+static const struct queue_job_type park_type = {apply_record, NULL, report_record, release_record,
+                                                QUEUE_JOB_PARK};
 
 /* ---- handing over ---- */
 
@@ -292,6 +285,7 @@ void queue_record(struct queue *queue, struct queue_port *port, const struct que
     record->unit = outcome->unit;
     record->due_unix_ms = outcome->due_unix_ms;
     record->count_attempt = outcome->count_attempt;
+    record->warned = outcome->warned;
     if (outcome->recipient_count <= QUEUE_RECIPIENTS_MAX)
         copy_results(record, outcome);
     else
@@ -312,7 +306,7 @@ void queue_record(struct queue *queue, struct queue_port *port, const struct que
 void queue_park(struct queue *queue, uint64_t id, uint16_t unit, int64_t due_unix_ms)
 {
     struct record_job *record = queue_alloc(sizeof *record);
-    record->job = (struct queue_job){.type = &record_type};
+    record->job = (struct queue_job){.type = &park_type};
     record->id = id;
     record->unit = unit;
     record->due_unix_ms = due_unix_ms;

@@ -284,7 +284,7 @@ static void release_pieces(struct queue *queue, struct queue_job *job, int resul
 }
 
 static const struct queue_job_type pieces_type = {apply_pieces, step_pieces, report_pieces,
-                                                  release_pieces};
+                                                  release_pieces, QUEUE_JOB_OTHER};
 
 /* ---- job: abort ---- */
 
@@ -323,7 +323,8 @@ static void release_abort(struct queue *queue, struct queue_job *job, int result
     free(put);
 }
 
-static const struct queue_job_type abort_type = {apply_abort, NULL, report_abort, release_abort};
+static const struct queue_job_type abort_type = {apply_abort, NULL, report_abort, release_abort,
+                                                 QUEUE_JOB_OTHER};
 
 /* ---- job: commit ---- */
 
@@ -377,7 +378,7 @@ static void release_commit(struct queue *queue, struct queue_job *job, int resul
 }
 
 static const struct queue_job_type commit_type = {apply_commit, step_commit, report_commit,
-                                                  release_commit};
+                                                  release_commit, QUEUE_JOB_ACCEPT};
 
 /* ---- the caller's side ---- */
 

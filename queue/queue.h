@@ -81,7 +81,8 @@ struct queue_options {
     /* After a commit in which a unit of the domain entered the lane at this time (parked, deferred,
      * retried, released). One call an entry; entries that leave are not told. Same rules. */
     void (*on_due)(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx);
-    /* After a commit in which an admin's step removed or changed a message behind the scheduler's back. */
+    /* After the commit that ends a QUEUE_VERB_DELETE which removed something: the message, some of its
+     * units, or a record that was set aside. Same rules. */
     void (*on_removed)(uint64_t id, void *ctx);
     /* A line for the log: something an admin should know (swept n interrupted messages, record set aside, I/O error). */
     void (*on_notice)(bool is_error, const char *text, void *ctx);
@@ -326,7 +327,8 @@ enum queue_verb {
 };
 /* units: numbers, ascending, copied; unit_count 0: all units of the message. A unit whose recipients have
  * ended is left alone. attempt: what BOUNCE records, else NULL; copied. A message with very many units is
- * changed over several transactions. DELETE reaches records that were set aside as well.
+ * changed over several transactions. DELETE without units reaches records that were set aside as well.
+ * A unit that is due already keeps its place under RETRY and RELEASE; on_due is told all the same.
  * @return through on_done: QUEUE_OK: something changed; 1: nothing to change (or no such message) */
 void queue_admin(struct queue *queue, struct queue_port *port, enum queue_verb verb, uint64_t id,
                  const uint16_t *units, size_t unit_count, const struct queue_attempt *attempt,

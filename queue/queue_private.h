@@ -16,7 +16,16 @@
 #include "queue/store.h"
 
 struct queue_batch;
+struct queue_due_row;
 struct queue_job;
+
+enum queue_job_kind {
+    QUEUE_JOB_ACCEPT,
+    QUEUE_JOB_OUTCOME,
+    QUEUE_JOB_PARK,
+    QUEUE_JOB_ADMIN,
+    QUEUE_JOB_OTHER
+};
 
 /* What a kind of work does. All of it on the writer's thread. */
 struct queue_job_type {
@@ -35,6 +44,7 @@ struct queue_job_type {
     void (*report)(struct queue *queue, struct queue_job *job, int result);
     /* Last: free it. */
     void (*release)(struct queue *queue, struct queue_job *job, int result);
+    enum queue_job_kind kind; /* for the metrics */
 };
 
 struct queue_job {
@@ -81,6 +91,8 @@ struct queue {
     struct queue_state state; /* as of the last commit */
     uint64_t commits;
     uint64_t file_bytes;
+    struct queue_metrics metrics;
+    bool broken; /* the store waits for being opened again */
 };
 
 int64_t queue_now_ns(void); /* monotonic */
@@ -98,6 +110,21 @@ void queue_wake(struct queue *queue);
 QUEUE_MUST_USE int queue_writer_start(struct queue *queue);
 void queue_writer_stop(struct queue *queue); /* commits what waits */
 
+/* ---- metrics.c ---- */
+struct queue_work { /* one transaction */
+    int64_t begun_ns;
+    int64_t synced_ns; /* just before the commit */
+    int64_t ended_ns;
+    const struct queue_job *done; /* a list */
+    bool admin;                   /* an admin's step is in it */
+};
+/* A transaction was committed, its jobs are about to be told. */
+void queue_metrics_commit(struct queue *queue, const struct queue_work *work);
+/* A transaction failed for this reason. */
+void queue_metrics_failure(struct queue *queue, int code);
+/* Jobs that were refused without a transaction. */
+void queue_metrics_refused(struct queue *queue, const struct queue_job *job);
+
 /* ---- put.c: called by the writer ---- */
 /* Under queue->lock: move the pieces that waited long enough (all, if many) into jobs. */
 void queue_puts_collect(struct queue *queue, int64_t now_ns, struct queue_jobs *jobs);
@@ -109,8 +136,7 @@ int64_t queue_puts_deadline(const struct queue *queue);
  */
 void queue_damaged_suspect(struct queue *queue, uint64_t id, bool check_body);
 /* From a reader: this row of `due` leads to no message; have the writer drop it. */
-void queue_damaged_stray(struct queue *queue, const char *domain, int64_t due_unix_ms, uint64_t id,
-                         uint16_t unit);
+void queue_damaged_stray(struct queue *queue, const struct queue_due_row *row);
 
 #define QUEUE_WAIT_NS       INT64_C(5000000) /* how long outcomes and lone pieces wait for company */
 #define QUEUE_BATCH_BODY    (UINT64_C(4) << 20)

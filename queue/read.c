@@ -49,33 +49,60 @@ static int add_further(struct queue_store *store, MDB_txn *txn, uint64_t id,
     return 0;
 }
 
+struct queue_envelope queue_head_seen(const struct queue_head *head)
+{
+    struct queue_envelope envelope = {
+        .sender = head->sender,
+        .recipient_count = head->recipient_count,
+        .flags = head->flags,
+        .header_bytes = head->header_bytes,
+        .body_bytes = head->body_bytes,
+        .sign_domain = head->sign_domain,
+        .accepted_unix_ms = head->accepted_unix_ms,
+        .prefix = head->prefix,
+        .unit_count = head->unit_count,
+    };
+    memcpy(envelope.body_hash, head->body_hash, sizeof head->body_hash);
+    return envelope;
+}
+
+struct queue_unit queue_unit_seen(const struct queue_unit_row *row)
+{
+    bool waits = row->open > 0 && !row->held;
+    return (struct queue_unit){
+        .domain = row->domain,
+        .due_unix_ms = waits ? row->due_unix_ms : QUEUE_NEVER,
+        .attempts = row->attempts,
+        .held = row->held,
+        .warned = row->warned,
+        .done = row->open == 0,
+    };
+}
+
+struct queue_recipient queue_rcpt_seen(const struct queue_rcpt_row *row, const char *domain)
+{
+    return (struct queue_recipient){
+        .address = row->address,
+        .domain = domain,
+        .unit = row->unit,
+        .state = (enum queue_rcpt_state)row->state,
+        .attempts = row->attempts,
+    };
+}
+
 static void fill_units(struct queue_message *message, size_t first,
                        const struct queue_unit_row *units, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        bool waits = units[i].open > 0 && !units[i].held;
-        message->units[first + i] = (struct queue_unit){
-            .domain = units[i].domain,
-            .due_unix_ms = waits ? units[i].due_unix_ms : QUEUE_NEVER,
-            .attempts = units[i].attempts,
-            .held = units[i].held,
-            .done = units[i].open == 0,
-        };
-    }
+    for (size_t i = 0; i < count; i++)
+        message->units[first + i] = queue_unit_seen(&units[i]);
 }
 
 static void fill_rcpts(struct queue_message *message, size_t first,
                        const struct queue_rcpt_row *rcpts, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        message->recipients[first + i] = (struct queue_recipient){
-            .address = rcpts[i].address,
-            .domain = message->units[rcpts[i].unit].domain,
-            .unit = rcpts[i].unit,
-            .state = (enum queue_rcpt_state)rcpts[i].state,
-            .attempts = rcpts[i].attempts,
-        };
-    }
+    for (size_t i = 0; i < count; i++)
+        message->recipients[first + i] =
+            queue_rcpt_seen(&rcpts[i], message->units[rcpts[i].unit].domain);
 }
 
 static MDB_val next_row(struct queue_walk *walk)
@@ -120,20 +147,9 @@ static const char *decode(struct queue_message *message, uint64_t id)
         return reason;
     message->units = queue_alloc(head.unit_count * sizeof *message->units);
     message->recipients = queue_alloc(head.recipient_count * sizeof *message->recipients);
-    message->envelope = (struct queue_envelope){
-        .sender = head.sender,
-        .recipients = message->recipients,
-        .recipient_count = head.recipient_count,
-        .flags = head.flags,
-        .header_bytes = head.header_bytes,
-        .body_bytes = head.body_bytes,
-        .sign_domain = head.sign_domain,
-        .accepted_unix_ms = head.accepted_unix_ms,
-        .prefix = head.prefix,
-        .units = message->units,
-        .unit_count = head.unit_count,
-    };
-    memcpy(message->envelope.body_hash, head.body_hash, sizeof head.body_hash);
+    message->envelope = queue_head_seen(&head);
+    message->envelope.recipients = message->recipients;
+    message->envelope.units = message->units;
     if (!queue_head_is_whole(&head))
         return decode_further(message, id, &head, &walk);
     fill_units(message, 0, units, head.unit_count);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define ROW_HEADER      8
+#define UNIT_HELD       1U
+#define UNIT_WARNED     2U
 #define HEAD_BODY_BYTES (ROW_HEADER + 8 + 4 + 8) /* where a head keeps body_bytes */
 
 static const char truncated[] = "the record is cut short or a length in it is too large";
@@ -88,7 +90,8 @@ static void write_units(struct queue_bytes *out, const struct queue_unit_row *un
         queue_bytes_64(out, (uint64_t)units[i].due_unix_ms);
         queue_bytes_32(out, units[i].attempts);
         queue_bytes_32(out, units[i].open);
-        queue_bytes_8(out, units[i].held ? 1 : 0);
+        queue_bytes_8(
+            out, (uint8_t)((units[i].held ? UNIT_HELD : 0) | (units[i].warned ? UNIT_WARNED : 0)));
         queue_bytes_text(out, units[i].domain, strlen(units[i].domain));
     }
 }
@@ -111,14 +114,16 @@ static const char *read_units(struct queue_walk *walk, const struct queue_head *
         uint64_t due = queue_walk_64(walk);
         unit->attempts = queue_walk_32(walk);
         unit->open = queue_walk_32(walk);
-        uint8_t held = queue_walk_8(walk);
+        uint8_t flags = queue_walk_8(walk);
         unit->domain = queue_walk_text(walk, QUEUE_DOMAIN_MAX);
         if (walk->bad)
             return truncated;
-        if (due > INT64_MAX || unit->open > head->open || held > 1 || unit->domain[0] == '\0')
+        if (due > INT64_MAX || unit->open > head->open ||
+            (flags & ~(UNIT_HELD | UNIT_WARNED)) != 0 || unit->domain[0] == '\0')
             return impossible;
         unit->due_unix_ms = (int64_t)due;
-        unit->held = held == 1;
+        unit->held = (flags & UNIT_HELD) != 0;
+        unit->warned = (flags & UNIT_WARNED) != 0;
     }
     return NULL;
 }

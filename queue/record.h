@@ -54,6 +54,7 @@ struct queue_unit_row {
     uint32_t attempts;
     uint32_t open; /* recipients that have not ended; 0: done */
     bool held;
+    bool warned;
     const char *domain;
 };
 

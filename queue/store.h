@@ -19,8 +19,8 @@ enum queue_db {
     QUEUE_DB_BODY,     /* id, offset of the first byte -> bytes, checksum (body.h) */
     QUEUE_DB_INCOMING, /* id -> nothing: a body begun */
     QUEUE_DB_FRESH,    /* id -> le32 units still fresh */
-    QUEUE_DB_DUE,      /* domain NUL time id unit -> 'f' parked before any attempt, 'd' deferred */
-    QUEUE_DB_NEXT,     /* time domain -> nothing */
+    QUEUE_DB_DUE,      /* domain NUL lane time id unit -> nothing */
+    QUEUE_DB_NEXT,     /* time lane domain -> nothing */
     QUEUE_DB_ATTEMPT,  /* id recipient n -> row */
     QUEUE_DB_CONTROL,  /* suspensions; made empty */
     QUEUE_DB_DAMAGED,  /* id 'R' -> reason; id 'V' rest of the key -> the row as it was */

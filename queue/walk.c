@@ -180,10 +180,11 @@ static int wants_next(const struct step *step, MDB_txn *txn, const MDB_val *key,
 {
     const struct nexts *nexts = ctx;
     char domain[QUEUE_DOMAIN_MAX + 1];
+    enum queue_lane lane = QUEUE_LANE_NEW;
     int64_t due = 0;
     (void)step;
     (void)txn;
-    if (!queue_next_key_read(key, domain, &due))
+    if (!queue_next_key_read(key, domain, &lane, &due))
         return 0;
     return due <= nexts->until_ms ? 1 : -1;
 }
@@ -192,23 +193,25 @@ static bool on_next_row(struct queue *queue, const MDB_val *key, const MDB_val *
 {
     const struct nexts *nexts = ctx;
     char domain[QUEUE_DOMAIN_MAX + 1];
+    enum queue_lane lane = QUEUE_LANE_NEW;
     int64_t due = 0;
     (void)queue;
     (void)value;
-    return !queue_next_key_read(key, domain, &due) || nexts->fn(due, domain, nexts->ctx);
+    return !queue_next_key_read(key, domain, &lane, &due) ||
+           nexts->fn(due, lane, domain, nexts->ctx);
 }
 
-int queue_read_next(struct queue *queue, int64_t after_ms, const char *after_domain,
-                    int64_t until_ms, queue_next_fn fn, void *ctx)
+int queue_read_next(struct queue *queue, int64_t after_ms, enum queue_lane after_lane,
+                    const char *after_domain, int64_t until_ms, queue_next_fn fn, void *ctx)
 {
     struct nexts nexts = {.until_ms = until_ms, .fn = fn, .ctx = ctx};
     struct step step;
-    uint8_t key[8 + QUEUE_DOMAIN_MAX];
-    size_t len = after_domain != NULL ? strnlen(after_domain, QUEUE_DOMAIN_MAX) : 0;
-    queue_be64_put(key, after_ms > 0 ? (uint64_t)after_ms : 0);
-    if (len > 0)
-        memcpy(key + 8, after_domain, len);
-    step_init(&step, queue, QUEUE_DB_NEXT, key, 8 + len);
+    uint8_t key[QUEUE_NEXT_KEY];
+    int64_t after = after_ms > 0 ? after_ms : 0;
+    size_t len = queue_next_key(key, after_domain != NULL ? after_domain : "", after_lane, after);
+    if (after_domain == NULL)
+        len = sizeof(uint64_t); /* the time alone comes before all of that time */
+    step_init(&step, queue, QUEUE_DB_NEXT, key, len);
     step.after = true;
     return walk_rows(&step, wants_next, on_next_row, &nexts);
 }
@@ -216,9 +219,10 @@ int queue_read_next(struct queue *queue, int64_t after_ms, const char *after_dom
 /* ---- due ---- */
 
 struct dues {
-    const char *domain;
-    size_t domain_len; /* with its NUL */
+    uint8_t prefix[QUEUE_DUE_KEY];
+    size_t prefix_len;
     int64_t until_ms;
+    int64_t later_ms; /* QUEUE_NEVER: none, or stopped before */
     queue_due_fn fn;
     void *ctx;
 };
@@ -234,51 +238,51 @@ static bool has_message(const struct queue_store *store, MDB_txn *txn, uint64_t 
 
 static int wants_due(const struct step *step, MDB_txn *txn, const MDB_val *key, void *ctx)
 {
-    const struct dues *dues = ctx;
-    char domain[QUEUE_DOMAIN_MAX + 1];
-    int64_t due = 0;
-    uint64_t id = 0;
-    uint16_t unit = 0;
-    if (key->mv_size < dues->domain_len ||
-        memcmp(key->mv_data, dues->domain, dues->domain_len) != 0)
+    struct dues *dues = ctx;
+    struct queue_due_row row;
+    if (key->mv_size < dues->prefix_len ||
+        memcmp(key->mv_data, dues->prefix, dues->prefix_len) != 0)
         return -1;
-    if (!queue_due_key_read(key, domain, &due, &id, &unit))
+    if (!queue_due_key_read(key, &row))
         return 0;
-    if (due > dues->until_ms)
-        return -1;
-    if (has_message(&step->queue->store, txn, id))
+    bool later = row.due_unix_ms > dues->until_ms;
+    if (!has_message(&step->queue->store, txn, row.id)) {
+        if (!later)
+            queue_damaged_stray(step->queue, &row);
+        return 0;
+    }
+    if (!later)
         return 1;
-    queue_damaged_stray(step->queue, domain, due, id, unit);
-    return 0;
+    dues->later_ms = row.due_unix_ms;
+    return -1;
 }
 
 static bool on_due_row(struct queue *queue, const MDB_val *key, const MDB_val *value, void *ctx)
 {
-    const struct dues *dues = ctx;
-    char domain[QUEUE_DOMAIN_MAX + 1];
-    int64_t due = 0;
-    uint64_t id = 0;
-    uint16_t unit = 0;
+    struct dues *dues = ctx;
+    struct queue_due_row row;
     (void)queue;
     (void)value;
-    if (!queue_due_key_read(key, domain, &due, &id, &unit))
+    if (!queue_due_key_read(key, &row) || dues->fn(row.due_unix_ms, row.id, row.unit, dues->ctx))
         return true;
-    return dues->fn(due, id, unit, dues->ctx);
+    dues->later_ms = QUEUE_NEVER;
+    return false;
 }
 
-int queue_read_due(struct queue *queue, const char *domain, int64_t until_ms, queue_due_fn fn,
-                   void *ctx)
+int queue_read_due(struct queue *queue, const char *domain, enum queue_lane lane, int64_t until_ms,
+                   queue_due_fn fn, void *ctx, int64_t *later_out)
 {
-    struct dues dues = {.domain = domain,
-                        .domain_len = strlen(domain) + 1,
-                        .until_ms = until_ms,
-                        .fn = fn,
-                        .ctx = ctx};
+    struct dues dues = {.until_ms = until_ms, .later_ms = QUEUE_NEVER, .fn = fn, .ctx = ctx};
     struct step step;
-    if (dues.domain_len > QUEUE_DOMAIN_MAX + 1)
-        return 0;
-    step_init(&step, queue, QUEUE_DB_DUE, domain, dues.domain_len);
-    return walk_rows(&step, wants_due, on_due_row, &dues);
+    int rc = 0;
+    if (strlen(domain) <= QUEUE_DOMAIN_MAX) {
+        dues.prefix_len = queue_due_prefix(dues.prefix, domain, lane);
+        step_init(&step, queue, QUEUE_DB_DUE, dues.prefix, dues.prefix_len);
+        rc = walk_rows(&step, wants_due, on_due_row, &dues);
+    }
+    if (rc == 0 && later_out != NULL)
+        *later_out = dues.later_ms;
+    return rc;
 }
 
 /* ---- damaged ---- */

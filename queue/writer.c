@@ -21,6 +21,7 @@ struct writer {
     struct queue_jobs todo; /* taken, not yet decided; the first may be done in part */
     struct queue_jobs done; /* applied in the transaction at hand */
     int64_t noticed_ns;
+    struct queue_work work; /* the transaction at hand, for the metrics */
     /* a broken store */
     int64_t reopen_ns; /* when to try again */
     int64_t backoff_ns;
@@ -171,6 +172,8 @@ static void settle_refused(struct writer *writer)
         job->result = job->refused;
         queue_jobs_push(&writer->done, job);
     }
+    if (writer->done.head != NULL)
+        queue_metrics_refused(writer->queue, writer->done.head);
     settle_done(writer, false);
 }
 
@@ -231,8 +234,16 @@ static void announce_unsure(struct writer *writer)
     }
 }
 
+static void set_broken(struct queue *queue, bool broken)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    queue->broken = broken;
+    (void)pthread_mutex_unlock(&queue->lock);
+}
+
 static void set_backoff(struct writer *writer)
 {
+    set_broken(writer->queue, true);
     int64_t next = writer->backoff_ns * 2;
     writer->backoff_ns = next < BACKOFF_MIN_NS ? BACKOFF_MIN_NS : next;
     if (writer->backoff_ns > BACKOFF_MAX_NS)
@@ -271,6 +282,7 @@ static bool mend(struct writer *writer)
         return false;
     }
     reload_state(queue);
+    set_broken(queue, false);
     queue_notice(queue, true, "the store works again");
     if (writer->unsure_txn != 0 && last >= writer->unsure_txn)
         announce_unsure(writer);
@@ -303,6 +315,7 @@ static void fail_job(struct queue_job *job, int code)
 static void fail(struct writer *writer, int lmdb, int code)
 {
     queue_batch_abort(writer->batch);
+    queue_metrics_failure(writer->queue, code);
     notice_failure(writer, lmdb, code);
     if (code == QUEUE_ERR_FULL)
         (void)queue_space_release(&writer->queue->space);
@@ -320,7 +333,7 @@ static void fail(struct writer *writer, int lmdb, int code)
 static int apply_jobs(struct writer *writer)
 {
     struct queue_batch *batch = writer->batch;
-    int64_t begun_ns = queue_now_ns();
+    int64_t begun_ns = writer->work.begun_ns;
     while (writer->todo.head != NULL) {
         struct queue_job *job = writer->todo.head;
         bool finished = true;
@@ -345,6 +358,14 @@ static int code_of(const struct writer *writer, int rc)
     return code;
 }
 
+static void count_work(struct writer *writer)
+{
+    writer->work.ended_ns = queue_now_ns();
+    writer->work.done = writer->done.head;
+    writer->work.admin = writer->batch->admin;
+    queue_metrics_commit(writer->queue, &writer->work);
+}
+
 static void run_batch(struct writer *writer)
 {
     struct queue_batch *batch = writer->batch;
@@ -356,9 +377,11 @@ static void run_batch(struct writer *writer)
     settle_refused(writer);
     if (writer->todo.head == NULL)
         return;
+    writer->work.begun_ns = queue_now_ns();
     int rc = queue_batch_begin(batch);
     if (rc == 0)
         rc = apply_jobs(writer);
+    writer->work.synced_ns = queue_now_ns();
     if (rc != 0) {
         fail(writer, rc, code_of(writer, rc));
         return;
@@ -373,6 +396,7 @@ static void run_batch(struct writer *writer)
             return;
         }
     }
+    count_work(writer);
     settle_done(writer, true);
     queue_space_restore(&writer->queue->space);
 }

@@ -165,7 +165,7 @@ static void on_verb_done(int result, void *ctx)
     struct verb_call *call = ctx;
     struct control_client *client = call->client;
     struct walk_state *walk = &client->walk;
-    bool gone = result == 1; /* it left the queue meanwhile: nothing has failed */
+    bool gone = result == 1; /* nothing to change, or it left the queue meanwhile: no failure */
     if (result == QUEUE_OK && walk->verb == QUEUE_VERB_DELETE)
         log_removed(call);
     if (result == QUEUE_OK)
@@ -199,7 +199,8 @@ static void call_writer(struct control_client *client, uint64_t id)
         call->next->prev = call;
     walk->calls = call;
     walk->outstanding++;
-    queue_admin(client->control->queue, client->control->port, id, walk->verb, on_verb_done, call);
+    queue_admin(client->control->queue, client->control->port, walk->verb, id, NULL, 0, NULL,
+                on_verb_done, call);
 }
 
 /* Deleting takes the whole message: not if recipients that were not selected would go with it. */

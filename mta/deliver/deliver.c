@@ -163,12 +163,13 @@ void deliver_on_fresh(const struct queue_unit_ref *units, size_t count, void *ct
     }
 }
 
-void deliver_on_due(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx)
+void deliver_on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
 {
+    (void)lane;
     struct deliver *deliver = ctx;
     if (due_unix_ms > time_wall_ms())
         feeder_expect(deliver->feeder, due_unix_ms);
-    else if (!scheduler_mark_due(deliver->scheduler, domain, due_unix_ms, inserted))
+    else if (!scheduler_mark_backlog(deliver->scheduler, domain))
         feeder_look_again(deliver->feeder);
     else
         feeder_wake(deliver->feeder);

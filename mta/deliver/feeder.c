@@ -36,6 +36,7 @@ struct feeder {
     uint64_t fresh_from;
     bool fresh_done;
     int64_t position_ms; /* in `next`: all before was seen */
+    enum queue_lane position_lane;
     char position[QUEUE_DOMAIN_MAX + 1];
     uint64_t purge_at_ms;
     uint64_t swept_from_ms; /* monotonic: when this reading from the beginning was begun, */
@@ -116,7 +117,7 @@ struct next_walk {
     bool blocked;
 };
 
-static bool on_next(int64_t due_unix_ms, const char *domain, void *ctx)
+static bool on_next(int64_t due_unix_ms, enum queue_lane lane, const char *domain, void *ctx)
 {
     struct next_walk *walk = ctx;
     struct feeder *feeder = walk->feeder;
@@ -124,6 +125,7 @@ static bool on_next(int64_t due_unix_ms, const char *domain, void *ctx)
     if (walk->blocked)
         return false;
     feeder->position_ms = due_unix_ms;
+    feeder->position_lane = lane;
     snprintf(feeder->position, sizeof feeder->position, "%s", domain);
     return --walk->left > 0;
 }
@@ -132,8 +134,8 @@ static bool on_next(int64_t due_unix_ms, const char *domain, void *ctx)
 static bool find_domains(struct feeder *feeder, int64_t now, bool *blocked_out)
 {
     struct next_walk walk = {feeder, DUE_STEP, false};
-    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position, now,
-                             on_next, &walk);
+    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position_lane,
+                             feeder->position, now, on_next, &walk);
     *blocked_out = walk.blocked || rc < 0;
     return rc == 0 && walk.left == 0;
 }
@@ -156,6 +158,17 @@ static bool on_due(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx)
     return !walk->full && --walk->left > 0;
 }
 
+/* Half a window of one lane. *more_out: there is, or may be, more of it. */
+static int draw_lane(struct feeder *feeder, const char *domain, enum queue_lane lane, int64_t now,
+                     bool *more_out, bool *taken_out)
+{
+    struct due_walk walk = {feeder, domain, SCHEDULER_WINDOW_MAX / 2, false, false};
+    int rc = queue_read_due(feeder->deliver->queue, domain, lane, now, on_due, &walk, NULL);
+    *more_out = *more_out || walk.full || walk.left == 0;
+    *taken_out = *taken_out || walk.taken;
+    return rc;
+}
+
 /* Draw one domain's due units. @return true: more at once */
 static bool draw_domain(struct feeder *feeder, int64_t now)
 {
@@ -163,11 +176,14 @@ static bool draw_domain(struct feeder *feeder, int64_t now)
     struct scheduler *scheduler = feeder->deliver->scheduler;
     if (!scheduler_next_backlog(scheduler, domain, sizeof domain))
         return false;
-    struct due_walk walk = {feeder, domain, SCHEDULER_WINDOW_MAX, false, false};
-    int rc = queue_read_due(feeder->deliver->queue, domain, now, on_due, &walk);
-    if (rc < 0 || walk.full || walk.left == 0) {
+    bool more = false;
+    bool taken = false;
+    int rc = draw_lane(feeder, domain, QUEUE_LANE_NEW, now, &more, &taken);
+    if (rc == 0)
+        rc = draw_lane(feeder, domain, QUEUE_LANE_RETRY, now, &more, &taken);
+    if (rc < 0 || more) {
         bool marked = scheduler_mark_backlog(scheduler, domain);
-        return marked && rc == 0 && walk.taken; /* others may have room where this one is full */
+        return marked && rc == 0 && taken; /* others may have room where this one is full */
     }
     scheduler_drawn(scheduler, domain, now);
     return true;
@@ -177,8 +193,9 @@ struct first_next {
     int64_t due_unix_ms;
 };
 
-static bool take_first(int64_t due_unix_ms, const char *domain, void *ctx)
+static bool take_first(int64_t due_unix_ms, enum queue_lane lane, const char *domain, void *ctx)
 {
+    (void)lane;
     (void)domain;
     ((struct first_next *)ctx)->due_unix_ms = due_unix_ms;
     return false;
@@ -187,8 +204,8 @@ static bool take_first(int64_t due_unix_ms, const char *domain, void *ctx)
 static uint64_t until_next_due(struct feeder *feeder, int64_t now)
 {
     struct first_next first = {QUEUE_NEVER};
-    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position,
-                             QUEUE_NEVER, take_first, &first);
+    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position_lane,
+                             feeder->position, QUEUE_NEVER, take_first, &first);
     if (rc < 0 || first.due_unix_ms == QUEUE_NEVER || first.due_unix_ms - now > LONGEST_SLEEP_MS)
         return LONGEST_SLEEP_MS;
     return first.due_unix_ms > now ? (uint64_t)(first.due_unix_ms - now) + 1 : 1;

@@ -37,9 +37,9 @@ static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
     (void)ctx;
 }
 
-static void on_due(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx)
+static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
 {
-    (void)inserted;
+    (void)lane;
     (void)domain;
     (void)due_unix_ms;
     (void)ctx;

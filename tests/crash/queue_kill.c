@@ -60,9 +60,9 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
-static void ignore_due(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx)
+static void ignore_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
 {
-    (void)inserted;
+    (void)lane;
     (void)domain;
     (void)due_unix_ms;
     (void)ctx;
@@ -419,7 +419,8 @@ static void verify(const char *folder)
     for (size_t i = 0; i < known_count; i++)
         known[i].seen = known[i].due = false;
     size_t total = mark_seen(queue);
-    if (queue_read_due(queue, "example.net", INT64_MAX, note_due, &due) != 0)
+    if (queue_read_due(queue, "example.net", QUEUE_LANE_RETRY, INT64_MAX, note_due, &due, NULL) !=
+        0)
         die("due cannot be read");
     size_t fresh = count_fresh(queue);
     if (queue_read_counts(queue, &counts) != 0 || counts.messages != total ||

@@ -29,8 +29,8 @@ struct fresh_note {
 
 struct due_note {
     char domain[QUEUE_DOMAIN_MAX + 1];
+    enum queue_lane lane;
     int64_t due;
-    bool inserted;
 };
 
 struct fixture {
@@ -77,14 +77,14 @@ static void fixture_on_fresh(const struct queue_unit_ref *units, size_t count, v
     (void)pthread_mutex_unlock(&f->lock);
 }
 
-static void fixture_on_due(const char *domain, int64_t due_unix_ms, bool inserted, void *ctx)
+static void fixture_on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
 {
     struct fixture *f = ctx;
     (void)pthread_mutex_lock(&f->lock);
     if (f->due_count < FIXTURE_NOTES) {
         struct due_note *note = &f->due[f->due_count++];
         note->due = due_unix_ms;
-        note->inserted = inserted;
+        note->lane = lane;
         (void)snprintf(note->domain, sizeof note->domain, "%s", domain);
     }
     (void)pthread_mutex_unlock(&f->lock);
@@ -314,8 +314,23 @@ UNUSED static int fixture_record(struct fixture *f, uint64_t id, uint16_t unit, 
 UNUSED static int fixture_admin(struct fixture *f, uint64_t id, enum queue_verb verb)
 {
     struct answer answer = {ANSWER_NONE, 0};
-    queue_admin(f->queue, f->port, id, verb, fixture_on_done, &answer);
+    struct queue_attempt attempt = fixture_attempt("bounced by an admin");
+    queue_admin(f->queue, f->port, verb, id, NULL, 0, verb == QUEUE_VERB_BOUNCE ? &attempt : NULL,
+                fixture_on_done, &answer);
     return fixture_result(f, &answer);
+}
+
+/* Both lanes, one after the other. */
+UNUSED static int fixture_read_due(struct fixture *f, const char *domain, int64_t until,
+                                   queue_due_fn fn, void *ctx)
+{
+    int rc = queue_read_due(f->queue, domain, QUEUE_LANE_NEW, until, fn, ctx, NULL);
+    return rc != 0 ? rc : queue_read_due(f->queue, domain, QUEUE_LANE_RETRY, until, fn, ctx, NULL);
+}
+
+UNUSED static int fixture_read_next(struct fixture *f, int64_t until, queue_next_fn fn, void *ctx)
+{
+    return queue_read_next(f->queue, 0, QUEUE_LANE_NEW, NULL, until, fn, ctx);
 }
 
 /* Everything handed over before is committed after this, and its news are told: an answer comes

@@ -167,8 +167,9 @@ static bool count_due(int64_t due, uint64_t id, uint16_t unit, void *ctx)
     return true;
 }
 
-static bool count_next(int64_t due, const char *domain, void *ctx)
+static bool count_next(int64_t due, enum queue_lane lane, const char *domain, void *ctx)
 {
+    (void)lane;
     (void)due;
     (void)domain;
     (*(int *)ctx)++;
@@ -178,14 +179,14 @@ static bool count_next(int64_t due, const char *domain, void *ctx)
 static int dues(struct fixture *f, const char *domain)
 {
     int count = 0;
-    assert_int_equal(queue_read_due(f->queue, domain, INT64_MAX, count_due, &count), 0);
+    assert_int_equal(fixture_read_due(f, domain, INT64_MAX, count_due, &count), 0);
     return count;
 }
 
 static int nexts(struct fixture *f)
 {
     int count = 0;
-    assert_int_equal(queue_read_next(f->queue, 0, NULL, INT64_MAX, count_next, &count), 0);
+    assert_int_equal(fixture_read_next(f, INT64_MAX, count_next, &count), 0);
     return count;
 }
 

@@ -13,6 +13,7 @@
 #define RCPTS      70  /* at most in a message: three rows */
 #define DOMAINS    6
 #define NOW        INT64_C(1000000)
+#define SOON       (NOW + 1000)
 #define KEPT_LIMIT 21
 
 static const char *const domains[DOMAINS] = {
@@ -41,6 +42,12 @@ static uint32_t roll(struct model *m, uint32_t below)
 {
     m->random = m->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(m->random >> 33) % below;
+}
+
+/* A few times, half of them past. */
+static int64_t roll_time(struct model *m)
+{
+    return NOW - 2500 + 100 * (int64_t)roll(m, 50);
 }
 
 static bool is_open(int state)
@@ -119,10 +126,11 @@ static void step_record(struct fixture *f, struct model *m, struct model_message
     size_t count = 0;
     bool open = !mm->gone && unit_open(mm, unit);
     bool all = roll(m, 2) == 0;
+    bool keeps = false; /* a bounce that waits, although the recipient was to wait */
     struct queue_outcome outcome = {.id = mm->id,
                                     .unit = (uint16_t)unit,
                                     .recipients = rcpts,
-                                    .due_unix_ms = 1 + (int64_t)roll(m, 50),
+                                    .due_unix_ms = roll_time(m),
                                     .count_attempt = roll(m, 4) > 0};
     for (size_t r = 0; r < mm->rcpt_count; r++) {
         if (unit_of_rcpt(mm, r) != unit || (!all && roll(m, 2)))
@@ -133,13 +141,17 @@ static void step_record(struct fixture *f, struct model *m, struct model_message
                                                      tried ? &attempt : NULL};
         if (!open || !is_open(mm->state[r]))
             continue;
-        mm->state[r] = state;
+        if (state != QUEUE_RCPT_WAITING || mm->state[r] != QUEUE_RCPT_BOUNCE_PENDING)
+            mm->state[r] = state;
+        else
+            keeps = true;
         mm->attempts[r] += tried ? 1 : 0;
     }
     outcome.recipient_count = count;
     if (open) {
         mm->tries[unit] += outcome.count_attempt ? 1 : 0;
-        mm->due[unit] = unit_open(mm, unit) ? outcome.due_unix_ms : 0;
+        int64_t due = keeps && outcome.due_unix_ms > SOON ? SOON : outcome.due_unix_ms;
+        mm->due[unit] = unit_open(mm, unit) ? due : 0;
         model_end(mm);
     }
     struct answer answer = {ANSWER_NONE, 0};
@@ -150,7 +162,7 @@ static void step_record(struct fixture *f, struct model *m, struct model_message
 static void step_park(struct fixture *f, struct model *m, struct model_message *mm)
 {
     size_t unit = roll(m, (uint32_t)mm->unit_count);
-    int64_t due = 1 + (int64_t)roll(m, 50);
+    int64_t due = roll_time(m);
     queue_park(f->queue, mm->id, (uint16_t)unit, due);
     if (!mm->gone && unit_open(mm, unit))
         mm->due[unit] = due;
@@ -160,11 +172,16 @@ static void step_admin(struct fixture *f, struct model *m, struct model_message 
 {
     bool retry = roll(m, 3) > 0;
     int want = mm->gone ? 1 : 0;
+    bool waits = false;
+    for (size_t u = 0; u < mm->unit_count; u++)
+        waits = waits || (unit_open(mm, u) && mm->due[u] != 0);
+    if (retry && !waits) /* all is fresh */
+        want = 1;
     assert_int_equal(fixture_admin(f, mm->id, retry ? QUEUE_VERB_RETRY : QUEUE_VERB_DELETE), want);
     if (!retry)
         mm->gone = true;
     for (size_t u = 0; u < mm->unit_count; u++) {
-        if (unit_open(mm, u) && mm->due[u] != 0)
+        if (unit_open(mm, u) && mm->due[u] > NOW)
             mm->due[u] = NOW;
     }
 }
@@ -213,6 +230,7 @@ static void compare_message(struct fixture *f, const struct model_message *mm)
 struct due_walk {
     const struct model *model;
     const char *domain;
+    enum queue_lane lane;
     int64_t last;
     int64_t first;
     size_t count;
@@ -227,6 +245,7 @@ static bool see_due(int64_t due, uint64_t id, uint16_t unit, void *ctx)
     assert_false(mm->gone);
     assert_true(unit_open(mm, unit));
     assert_int_equal(mm->due[unit], due);
+    assert_int_equal(walk->lane, mm->tries[unit] > 0 ? QUEUE_LANE_RETRY : QUEUE_LANE_NEW);
     assert_string_equal(domain_of_unit(mm, unit), walk->domain);
     assert_true(due >= walk->last);
     walk->last = due;
@@ -236,16 +255,16 @@ static bool see_due(int64_t due, uint64_t id, uint16_t unit, void *ctx)
 }
 
 struct next_walk {
-    int64_t first[DOMAINS];
+    int64_t first[DOMAINS][2];
     size_t count;
 };
 
-static bool see_next(int64_t due, const char *domain, void *ctx)
+static bool see_next(int64_t due, enum queue_lane lane, const char *domain, void *ctx)
 {
     struct next_walk *walk = ctx;
     for (size_t d = 0; d < DOMAINS; d++) {
         if (strcmp(domains[d], domain) == 0)
-            walk->first[d] = due;
+            walk->first[d][lane] = due;
     }
     walk->count++;
     return true;
@@ -256,11 +275,16 @@ static void compare_due(struct fixture *f, const struct model *m, size_t want)
     struct next_walk next = {.count = 0};
     size_t due_total = 0;
     size_t with_work = 0;
-    assert_int_equal(queue_read_next(f->queue, 0, NULL, INT64_MAX, see_next, &next), 0);
-    for (size_t d = 0; d < DOMAINS; d++) {
-        struct due_walk walk = {.model = m, .domain = domains[d]};
-        assert_int_equal(queue_read_due(f->queue, domains[d], INT64_MAX, see_due, &walk), 0);
-        assert_int_equal(walk.first, next.first[d]);
+    assert_int_equal(fixture_read_next(f, INT64_MAX, see_next, &next), 0);
+    for (size_t i = 0; i < 2 * (size_t)DOMAINS; i++) {
+        size_t d = i / 2;
+        enum queue_lane lane = i % 2 == 0 ? QUEUE_LANE_NEW : QUEUE_LANE_RETRY;
+        struct due_walk walk = {.model = m, .domain = domains[d], .lane = lane};
+        int64_t later = 0;
+        assert_int_equal(
+            queue_read_due(f->queue, domains[d], lane, INT64_MAX, see_due, &walk, &later), 0);
+        assert_int_equal(later, QUEUE_NEVER);
+        assert_int_equal(walk.first, next.first[d][lane]);
         due_total += walk.count;
         with_work += walk.count > 0 ? 1 : 0;
     }

@@ -22,18 +22,18 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- what is due, as text ---- */
+/* ---- what is due, as text: domain@time, domain+time for what was parked ---- */
 
 struct listing {
     char text[2048];
 };
 
-static bool add_next(int64_t due, const char *domain, void *ctx)
+static bool add_next(int64_t due, enum queue_lane lane, const char *domain, void *ctx)
 {
     struct listing *l = ctx;
     size_t at = strlen(l->text);
-    (void)snprintf(l->text + at, sizeof l->text - at, "%s%s@%lld", at > 0 ? " " : "", domain,
-                   (long long)due);
+    (void)snprintf(l->text + at, sizeof l->text - at, "%s%s%c%lld", at > 0 ? " " : "", domain,
+                   lane == QUEUE_LANE_RETRY ? '@' : '+', (long long)due);
     return true;
 }
 
@@ -50,14 +50,14 @@ static bool add_due(int64_t due, uint64_t id, uint16_t unit, void *ctx)
 static void check_next(struct fixture *f, const char *want)
 {
     struct listing l = {.text = ""};
-    assert_int_equal(queue_read_next(f->queue, 0, NULL, INT64_MAX, add_next, &l), 0);
+    assert_int_equal(fixture_read_next(f, INT64_MAX, add_next, &l), 0);
     assert_string_equal(l.text, want);
 }
 
 static void check_due(struct fixture *f, const char *domain, int64_t until, const char *want)
 {
     struct listing l = {.text = ""};
-    assert_int_equal(queue_read_due(f->queue, domain, until, add_due, &l), 0);
+    assert_int_equal(fixture_read_due(f, domain, until, add_due, &l), 0);
     assert_string_equal(l.text, want);
 }
 
@@ -138,7 +138,7 @@ static void deferral_enters_due_and_next(void **state)
     assert_true(is_gone(f, b));
 }
 
-static void on_due_tells_what_changes_the_order(void **state)
+static void on_due_tells_of_every_entry_that_came(void **state)
 {
     struct fixture *f = *state;
     uint64_t ids[3];
@@ -146,30 +146,39 @@ static void on_due_tells_what_changes_the_order(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(fixture_accept(f, "a@x.example", "1", 1, &ids[i]), 0);
     assert_int_equal(fixture_record(f, ids[0], 0, 0, QUEUE_RCPT_WAITING, 500), 0);
-    assert_int_equal(fixture_record(f, ids[1], 0, 0, QUEUE_RCPT_WAITING, 600),
-                     0); /* later: no news */
+    assert_int_equal(fixture_record(f, ids[1], 0, 0, QUEUE_RCPT_WAITING, 600), 0);
     assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_WAITING, 400), 0);
     fixture_settle(f);
-    assert_int_equal(f->due_count, 2);
+    assert_int_equal(f->due_count, 3);
     assert_int_equal(f->due[0].due, 500);
-    assert_int_equal(f->due[1].due, 400);
-    assert_false(f->due[1].inserted);
-    assert_string_equal(f->due[1].domain, "x.example");
+    assert_int_equal(f->due[1].due, 600);
+    assert_int_equal(f->due[2].due, 400);
+    assert_int_equal(f->due[2].lane, QUEUE_LANE_RETRY);
+    assert_string_equal(f->due[2].domain, "x.example");
 
-    /* The first one goes to the end: the one behind it is news, whoever waited for it must know. */
-    assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_WAITING, 900), 0);
+    /* Entries that leave are not told. */
+    assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_DELIVERED, 0), 0);
     fixture_settle(f);
     assert_int_equal(f->due_count, 3);
-    assert_int_equal(f->due[2].due, 500);
-    assert_false(f->due[2].inserted);
 
-    /* Due at once, though another one is earlier. */
-    atomic_store(&fixture_wall_ms, 1000);
+    /* Parking a unit that was tried leaves it in its lane; one that never was comes into the other.
+     */
     queue_park(f->queue, ids[1], 0, 950);
+    assert_int_equal(fixture_accept(f, "a@y.example", "1", 1, &ids[2]), 0);
+    queue_park(f->queue, ids[2], 0, 80);
     fixture_settle(f);
-    assert_int_equal(f->due_count, 4);
+    assert_int_equal(f->due_count, 5);
     assert_int_equal(f->due[3].due, 950);
-    assert_true(f->due[3].inserted);
+    assert_int_equal(f->due[3].lane, QUEUE_LANE_RETRY);
+    assert_int_equal(f->due[4].due, 80);
+    assert_int_equal(f->due[4].lane, QUEUE_LANE_NEW);
+    assert_string_equal(f->due[4].domain, "y.example");
+    check_next(f, "y.example+80 x.example@500");
+
+    /* The first attempt moves it to the other lane. */
+    assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_WAITING, 90), 0);
+    check_next(f, "y.example@90 x.example@500");
+    check_counts(f, 3, 0, 3);
     atomic_store(&fixture_wall_ms, 0);
 }
 
@@ -186,7 +195,7 @@ static void fresh_goes_when_no_unit_is_fresh(void **state)
     queue_park(f->queue, id, 2, 300);
     fixture_settle(f);
     assert_int_equal(queue_read_fresh(f->queue, 0, ids, 2), 0);
-    check_next(f, "y.example@100 z.example@300");
+    check_next(f, "y.example@100 z.example+300");
     check_counts(f, 1, 1, 1); /* parked is still not tried */
 
     struct queue_message *message = NULL;
@@ -468,9 +477,10 @@ struct order {
     char domain[QUEUE_DOMAIN_MAX + 1];
 };
 
-static bool in_order(int64_t due, const char *domain, void *ctx)
+static bool in_order(int64_t due, enum queue_lane lane, const char *domain, void *ctx)
 {
     struct order *order = ctx;
+    assert_int_equal(lane, QUEUE_LANE_NEW);
     assert_true(due >= order->last);
     order->last = due;
     (void)snprintf(order->domain, sizeof order->domain, "%s", domain);
@@ -482,7 +492,7 @@ static bool in_due_order(int64_t due, uint64_t id, uint16_t unit, void *ctx)
 {
     (void)id;
     assert_int_equal(unit, 0);
-    return in_order(due, "", ctx);
+    return in_order(due, QUEUE_LANE_NEW, "", ctx);
 }
 
 static void next_goes_on_after_a_position(void **state)
@@ -491,23 +501,24 @@ static void next_goes_on_after_a_position(void **state)
     enum { COUNT = 700 };
     listings_go_on_by_key(state);
     struct order all = {.count = 0};
-    assert_int_equal(queue_read_next(f->queue, 0, "", INT64_MAX, in_order, &all), 0);
+    assert_int_equal(fixture_read_next(f, INT64_MAX, in_order, &all), 0);
     assert_int_equal(all.count, COUNT + 2);
     struct order steps = {.count = 0};
     for (int i = 0; i < COUNT + 2; i++) {
         steps.stop_after = i + 1;
-        assert_int_equal(
-            queue_read_next(f->queue, steps.last, steps.domain, INT64_MAX, in_order, &steps), 0);
+        assert_int_equal(queue_read_next(f->queue, steps.last, QUEUE_LANE_NEW, steps.domain,
+                                         INT64_MAX, in_order, &steps),
+                         0);
         assert_int_equal(steps.count, i + 1);
     }
     struct order until = {.count = 0};
-    assert_int_equal(queue_read_next(f->queue, 0, NULL, 1001, in_order, &until), 0);
+    assert_int_equal(fixture_read_next(f, 1001, in_order, &until), 0);
     assert_int_equal(until.count, 2); /* x.example.org@1000 x.example@1001 */
     struct order due = {.count = 0};
-    assert_int_equal(queue_read_due(f->queue, "x.example", INT64_MAX, in_due_order, &due), 0);
+    assert_int_equal(fixture_read_due(f, "x.example", INT64_MAX, in_due_order, &due), 0);
     assert_int_equal(due.count, COUNT / 2);
     due = (struct order){.stop_after = 300};
-    assert_int_equal(queue_read_due(f->queue, "x.example.org", INT64_MAX, in_due_order, &due), 0);
+    assert_int_equal(fixture_read_due(f, "x.example.org", INT64_MAX, in_due_order, &due), 0);
     assert_int_equal(due.count, 300);
 }
 
@@ -562,7 +573,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(delivered_at_once_leaves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(deferral_enters_due_and_next, setup, teardown),
-        cmocka_unit_test_setup_teardown(on_due_tells_what_changes_the_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(on_due_tells_of_every_entry_that_came, setup, teardown),
         cmocka_unit_test_setup_teardown(fresh_goes_when_no_unit_is_fresh, setup, teardown),
         cmocka_unit_test_setup_teardown(each_recipient_has_its_own_state, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_and_the_last_20_attempts_are_kept, setup,

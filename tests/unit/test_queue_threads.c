@@ -188,7 +188,7 @@ static void *look_main(void *arg)
         uint64_t ids[64];
         (void)fixture_counts(d->f);
         (void)queue_is_full(d->f->queue, 1);
-        fixture_check(queue_read_due(d->f->queue, "x.example", INT64_MAX, due_count, &count) == 0,
+        fixture_check(fixture_read_due(d->f, "x.example", INT64_MAX, due_count, &count) == 0,
                       "due");
         fixture_check(queue_read_ids(d->f->queue, 0, ids, 64) >= 0, "ids");
         usleep(200);
@@ -223,8 +223,8 @@ static void all_at_once(void **state)
 
     /* nothing is lost between the tables */
     size_t due = 0;
-    assert_int_equal(queue_read_due(f->queue, "x.example", INT64_MAX, due_count, &due), 0);
-    assert_int_equal(queue_read_due(f->queue, "y.example", INT64_MAX, due_count, &due), 0);
+    assert_int_equal(fixture_read_due(f, "x.example", INT64_MAX, due_count, &due), 0);
+    assert_int_equal(fixture_read_due(f, "y.example", INT64_MAX, due_count, &due), 0);
     static uint64_t ids[10000];
     long messages = queue_read_ids(f->queue, 0, ids, 10000);
     size_t waiting = 0;
