@@ -29,6 +29,11 @@ static const char *const db_names[] = {
 };
 _Static_assert(sizeof db_names / sizeof db_names[0] == QUEUE_DB_COUNT, "one name per database");
 
+const char *queue_store_db_name(enum queue_db db)
+{
+    return db_names[db];
+}
+
 int queue_store_code(int lmdb)
 {
     switch (lmdb) {

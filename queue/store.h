@@ -47,6 +47,8 @@ QUEUE_MUST_USE int queue_store_open(struct queue_store *store, const char *folde
                                     uint64_t max_bytes, char *error, size_t error_size);
 void queue_store_close(struct queue_store *store);
 
+const char *queue_store_db_name(enum queue_db db);
+
 /* LMDB's and the system's codes to ours. */
 int queue_store_code(int lmdb);
 
