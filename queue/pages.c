@@ -21,8 +21,9 @@
 #define KEY_MAX   511
 #define DEPTH_MAX 32
 #define NO_PAGE   UINT64_MAX
-#define SLACK     (UINT64_C(1) << 30) /* a page that was given back unwritten may lie beyond the end \
-                                       */
+#define SLACK                                                                                      \
+    (UINT64_C(1) << 30) /* a page that was given back unwritten may lie beyond the end             \
+                         */
 #define PACE_EVERY 64
 
 enum { PAGE_BRANCH = 0x01, PAGE_LEAF = 0x02, PAGE_OVERFLOW = 0x04, PAGE_META = 0x08 };
