@@ -108,6 +108,38 @@ static int check_addresses(const struct build *b, struct arena *scratch, const s
     return refuse_twins(b, "listeners.address", all, used);
 }
 
+static int check_metrics(const struct build *b, struct arena *scratch, const struct node *root,
+                         const struct config *config)
+{
+    if (!config->metrics.on)
+        return 0;
+    const struct node *node = node_find(node_find(root, "metrics"), "address");
+    const char *own = spell_endpoint(scratch, &config->metrics.address);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        for (size_t k = 0; k < listener->address_count; k++) {
+            if (strcmp(own, spell_endpoint(scratch, &listener->addresses[k])) == 0)
+                return report_at(b->report, node->place, "metrics.address",
+                                 "%s is a listener's address; expected one of its own such as "
+                                 "127.0.0.1:9587",
+                                 excerpt_of(node->text).text);
+        }
+    }
+    return 0;
+}
+
+/* Mail that has gone back before its sender would be warned: a slip in one of the two. */
+static int check_warn(const struct build *b, const struct node *root, const struct config *config)
+{
+    const struct node *node = node_find(node_find(root, "retry"), "warn");
+    if (config->retry.warn_ms < config->retry.expire_ms)
+        return 0;
+    return report_at(b->report, node->place, "retry.warn",
+                     "%s is not shorter than retry.expire: the message has expired by then; "
+                     "expected a shorter time, or off",
+                     excerpt_of(node->text).text);
+}
+
 static int check_dkim(const struct build *b, struct arena *scratch, const struct node *root,
                       const struct config *config)
 {
@@ -186,7 +218,11 @@ int check_config(const struct build *build, const struct node *root, struct conf
     if (rc == 0)
         rc = check_addresses(build, &scratch, root, config);
     if (rc == 0)
+        rc = check_metrics(build, &scratch, root, config);
+    if (rc == 0)
         rc = check_dkim(build, &scratch, root, config);
+    if (rc == 0)
+        rc = check_warn(build, root, config);
     if (rc == 0)
         rc = place_socket(build, root, config);
     if (rc == 0)

@@ -88,13 +88,36 @@ static bool parse_bool(const struct schema_key *key, const char *text, void *out
     return true;
 }
 
+/* Some durations have a word as well: `off`. */
+static bool parse_duration(const struct schema_key *key, const char *text, void *out,
+                           struct reason *why)
+{
+    static const char start[] = "expected ";
+    uint64_t number = 0;
+    for (const struct schema_word *w = key->words; w != NULL && w->name != NULL; w++) {
+        if (strcmp(w->name, text) != 0)
+            continue;
+        store_number(key, w->value, out);
+        return true;
+    }
+    struct reason bare = {""};
+    if (value_duration(text, key->min, key->max, &number, &bare)) {
+        store_number(key, number, out);
+        return true;
+    }
+    char words[64] = "";
+    if (key->words != NULL)
+        list_words(key->words, false, ", ", words, sizeof words);
+    return reason_set(why, "%s%s%s%s", start, words, words[0] != '\0' ? " or " : "",
+                      bare.text + sizeof start - 1);
+}
+
 static bool parse_number(const struct schema_key *key, const char *text, void *out,
                          struct reason *why)
 {
     uint64_t number = 0;
     bool good = key->kind == SCHEMA_NUMBER ? value_number(text, key->min, key->max, &number, why)
-                : key->kind == SCHEMA_SIZE ? value_size(text, key->min, key->max, &number, why)
-                                           : value_duration(text, key->min, key->max, &number, why);
+                                           : value_size(text, key->min, key->max, &number, why);
     if (good)
         store_number(key, number, out);
     return good;
@@ -160,7 +183,7 @@ static bool parse_source(const struct schema_key *key, const char *text, void *o
 }
 
 static bool parse_endpoint(const struct scalar_context *context, const struct schema_key *key,
-                           const char *text, void *out, struct reason *why)
+                           const char *text, void *out, void *present_out, struct reason *why)
 {
     struct config_endpoint *endpoint = out;
     if (key->kind == SCHEMA_LISTEN && strncmp(text, "unix:", 5) == 0)
@@ -168,6 +191,8 @@ static bool parse_endpoint(const struct scalar_context *context, const struct sc
     if (!value_endpoint(text, key->kind == SCHEMA_SERVER ? 53 : 0, endpoint, why))
         return false;
     endpoint->text = arena_copy(context->arena, text, strlen(text));
+    if (present_out != NULL)
+        *(bool *)present_out = true;
     return true;
 }
 
@@ -197,8 +222,9 @@ bool scalar_parse(const struct scalar_context *context, const struct schema_key 
         return parse_bool(key, text, value_out, why);
     case SCHEMA_NUMBER:
     case SCHEMA_SIZE:
-    case SCHEMA_DURATION:
         return parse_number(key, text, value_out, why);
+    case SCHEMA_DURATION:
+        return parse_duration(key, text, value_out, why);
     case SCHEMA_HOSTNAME:
     case SCHEMA_DOMAIN:
     case SCHEMA_SELECTOR:
@@ -225,7 +251,7 @@ bool scalar_parse(const struct scalar_context *context, const struct schema_key 
         return value_network(text, value_out, why);
     case SCHEMA_LISTEN:
     case SCHEMA_SERVER:
-        return parse_endpoint(context, key, text, value_out, why);
+        return parse_endpoint(context, key, text, value_out, second_out, why);
     case SCHEMA_HOP:
         return parse_hop(context, text, value_out, why);
     case SCHEMA_MAP:

@@ -76,6 +76,7 @@ static const struct schema_word ip_words[] = {
     {"any", CONFIG_IP_ANY, false}, {"4", CONFIG_IP_4, false}, {"6", CONFIG_IP_6, false}, {0}};
 static const struct schema_word format_words[] = {
     {"json", CONFIG_LOG_JSON, false}, {"text", CONFIG_LOG_TEXT, false}, {0}};
+static const struct schema_word off_words[] = {{"off", 0, false}, {0}};
 static const struct schema_word level_words[] = {{"debug", CONFIG_LOG_DEBUG, false},
                                                  {"info", CONFIG_LOG_INFO, false},
                                                  {"warning", CONFIG_LOG_WARNING, false},
@@ -222,6 +223,12 @@ static const struct schema_key delivery_keys[] = {
      .kind = SCHEMA_BOOL,
      .field = TOP(delivery.allow_private_addresses),
      .fallback = "false"},
+    {.name = "units_in_memory",
+     .kind = SCHEMA_NUMBER,
+     .field = TOP(delivery.units_in_memory),
+     .min = 1000,
+     .max = 1000000,
+     .fallback = "50000"},
 };
 static const struct schema_map delivery_map = {
     "delivery", delivery_keys, COUNT(delivery_keys), {0}};
@@ -246,7 +253,13 @@ static const struct schema_key retry_keys[] = {
      .min = 1000,
      .max = 365 * DAY_MS,
      .fallback = "1d"},
-    ABSENT("warn", "off"),
+    {.name = "warn",
+     .kind = SCHEMA_DURATION,
+     .field = TOP(retry.warn_ms),
+     .words = off_words,
+     .min = 1000,
+     .max = 365 * DAY_MS,
+     .fallback = "off"},
 };
 static const struct schema_map retry_map = {"retry", retry_keys, COUNT(retry_keys), {0}};
 
@@ -305,6 +318,15 @@ static const struct schema_key log_keys[] = {
 };
 static const struct schema_map log_map = {"log", log_keys, COUNT(log_keys), {0}};
 
+static const struct schema_key metrics_keys[] = {
+    {.name = "address",
+     .kind = SCHEMA_LISTEN,
+     .required = true,
+     .field = TOP(metrics.address),
+     .second = TOP(metrics.on)},
+};
+static const struct schema_map metrics_map = {"metrics", metrics_keys, COUNT(metrics_keys), {0}};
+
 static const struct schema_key top_keys[] = {
     {.name = "hostname", .kind = SCHEMA_HOSTNAME, .field = TOP(hostname)},
     {.name = "state_dir", .kind = SCHEMA_PATH, .field = TOP(state_dir), .fallback = "/var/lib/mta"},
@@ -343,13 +365,14 @@ static const struct schema_key top_keys[] = {
     LIMIT("max_hops", struct config, max_hops, 1000, "100"),
     MAP("dns", dns_map),
     MAP("log", log_map),
-    ABSENT("metrics", NULL),
+    MAP("metrics", metrics_map),
 };
 static const struct schema_map top_map = {"", top_keys, COUNT(top_keys), {0}};
 
 const struct schema_map *const schema_maps[] = {
-    &top_map,    &listener_map, &tls_map,   &dkim_map,    &route_map, &match_map, &delivery_map,
-    &source_map, &site_map,     &retry_map, &timeout_map, &queue_map, &dns_map,   &log_map,
+    &top_map,     &listener_map, &tls_map,    &dkim_map, &route_map,
+    &match_map,   &delivery_map, &source_map, &site_map, &retry_map,
+    &timeout_map, &queue_map,    &dns_map,    &log_map,  &metrics_map,
 };
 const size_t schema_map_count = COUNT(schema_maps);
 

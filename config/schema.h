@@ -14,7 +14,7 @@ enum schema_kind {
     SCHEMA_BOOL,     /* true | false */
     SCHEMA_NUMBER,   /* min, max */
     SCHEMA_SIZE,     /* bytes; min, max */
-    SCHEMA_DURATION, /* milliseconds; min, max */
+    SCHEMA_DURATION, /* milliseconds; min, max; or one of the words, if there are any */
     SCHEMA_HOSTNAME,
     SCHEMA_DOMAIN,
     SCHEMA_SELECTOR,
@@ -25,7 +25,7 @@ enum schema_kind {
     SCHEMA_SOURCE4, /* second: presence flag */
     SCHEMA_SOURCE6, /* second: presence flag */
     SCHEMA_NETWORK,
-    SCHEMA_LISTEN,    /* struct config_endpoint */
+    SCHEMA_LISTEN,    /* struct config_endpoint; second (outside a list): presence flag */
     SCHEMA_SERVER,    /* struct config_endpoint, port 53 unless given */
     SCHEMA_HOP,       /* struct config_hop */
     SCHEMA_RECIPIENT, /* pattern */

@@ -118,11 +118,14 @@ static void test_defaults(void **state)
     assert_int_equal(config->delivery.site_messages_per_connection, 100);
     assert_int_equal(config->delivery.site_recipients_per_message, 100);
     assert_false(config->delivery.allow_private_addresses);
+    assert_int_equal(config->delivery.units_in_memory, 50000);
     assert_int_equal(config->retry.interval_count, 7);
     for (size_t i = 0; i < 7; i++)
         assert_int_equal(config->retry.intervals_ms[i], minutes[i] * 60000);
     assert_int_equal(config->retry.expire_ms, UINT64_C(5) * 86400000);
     assert_int_equal(config->retry.expire_bounces_ms, 86400000);
+    assert_int_equal(config->retry.warn_ms, 0);
+    assert_false(config->metrics.on);
     assert_int_equal(config->timeouts.connect, 30000);
     assert_int_equal(config->timeouts.greeting, 300000);
     assert_int_equal(config->timeouts.ehlo, 300000);
@@ -199,14 +202,16 @@ static const char full[] =
     "  site: {connections: 8, messages_per_connection: 9, recipients_per_message: 10, rate: "
     "unlimited}\n"
     "  allow_private_addresses: true\n"
+    "  units_in_memory: 1000\n"
     "sites: []\n"
-    "retry: {intervals: [1s, 90m], expire: 2d, expire_bounces: 3h, warn: off}\n"
+    "retry: {intervals: [1s, 90m], expire: 2d, expire_bounces: 3h, warn: 4h}\n"
     "timeouts: {total: 2s, idle: 10ms}\n"
     "queue: {max_size: 64MiB}\n"
     "max_hops: 3\n"
     "dns: {servers: [\"127.0.0.1:5353\", 192.0.2.53, \"::1\", \"[::2]:54\", \"[::3]\"], trust_ad: "
     "false}\n"
-    "log: {format: text, level: debug, to: /var/log/mta.log}\n";
+    "log: {format: text, level: debug, to: /var/log/mta.log}\n"
+    "metrics: {address: \"[::1]:9587\"}\n";
 
 static void check_full_listeners(const struct config *config)
 {
@@ -282,11 +287,13 @@ static void check_full_delivery(const struct config *config)
     assert_int_equal(config->delivery.site_messages_per_connection, 9);
     assert_int_equal(config->delivery.site_recipients_per_message, 10);
     assert_true(config->delivery.allow_private_addresses);
+    assert_int_equal(config->delivery.units_in_memory, 1000);
     assert_int_equal(config->retry.interval_count, 2);
     assert_int_equal(config->retry.intervals_ms[0], 1000);
     assert_int_equal(config->retry.intervals_ms[1], 5400000);
     assert_int_equal(config->retry.expire_ms, 172800000);
     assert_int_equal(config->retry.expire_bounces_ms, 10800000);
+    assert_int_equal(config->retry.warn_ms, 14400000);
     assert_int_equal(config->timeouts.total, 2000);
     assert_int_equal(config->timeouts.idle, 10);
     assert_int_equal(config->timeouts.connect, 30000);
@@ -314,6 +321,10 @@ static void check_full_rest(const struct config *config)
     assert_int_equal(config->log.level, CONFIG_LOG_DEBUG);
     assert_int_equal(config->log.target, CONFIG_LOG_FILE);
     assert_string_equal(config->log.file, "/var/log/mta.log");
+    assert_true(config->metrics.on);
+    assert_address(&config->metrics.address.address, "::1", 128);
+    assert_int_equal(config->metrics.address.port, 9587);
+    assert_string_equal(config->metrics.address.text, "[::1]:9587");
 }
 
 static void check_full(const char *yaml)
@@ -380,6 +391,17 @@ static void test_log_targets(void **state)
     config_unref(&config);
 }
 
+static void test_warn(void **state)
+{
+    (void)state;
+    const struct config *config = parse("hostname: a.example\nretry: {warn: off, expire: 1s}\n");
+    assert_int_equal(config->retry.warn_ms, 0);
+    config_unref(&config);
+    config = parse("hostname: a.example\nretry: {warn: 1s, expire: 1001ms}\n");
+    assert_int_equal(config->retry.warn_ms, 1000);
+    config_unref(&config);
+}
+
 static void test_hostname_default(void **state)
 {
     (void)state;
@@ -417,6 +439,8 @@ static void test_shipped(void **state)
     assert_int_equal(config->listener_count, 2);
     assert_int_equal(config->dkim_count, 2);
     assert_int_equal(config->route_count, 2);
+    assert_int_equal(config->retry.warn_ms, 0);
+    assert_string_equal(config->metrics.address.text, "127.0.0.1:9587");
     config_unref(&config);
 
     config = load(MTA_SOURCE_DIR "/config/quickstart.yaml");
@@ -547,8 +571,9 @@ int main(void)
         cmocka_unit_test(test_defaults),    cmocka_unit_test(test_full),
         cmocka_unit_test(test_crlf),        cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_log_targets), cmocka_unit_test(test_hostname_default),
-        cmocka_unit_test(test_shipped),     cmocka_unit_test(test_files),
-        cmocka_unit_test(test_references),  cmocka_unit_test(test_contains),
+        cmocka_unit_test(test_warn),        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_files),       cmocka_unit_test(test_references),
+        cmocka_unit_test(test_contains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,6 +71,14 @@ static void test_unknown_keys(void **state)
         {H "? ''\n: 1\n", "2:3: : unknown key; expected one of hostname"},
         {H "a_key_that_is_longer_than_all_that_there_are_in_the_table: 1\n",
          "2:1: a_key_that_is_longer_than_all_that_there_are_in_: unknown key; expected one of "},
+        {H "metrics: {adress: \"127.0.0.1:9587\"}\n",
+         "2:11: metrics.adress: unknown key; did you mean `address`?"},
+        {H "metric: {address: \"127.0.0.1:9587\"}\n",
+         "2:1: metric: unknown key; did you mean `metrics`?"},
+        {H "retry: {warning: 4h}\n", "2:9: retry.warning: unknown key; did you mean `warn`?"},
+        {H "warn: 4h\n", "2:1: warn: unknown key; `warn` belongs inside retry"},
+        {H "queue: {units_in_memory: 5000}\n", "2:9: queue.units_in_memory: unknown key; "
+                                               "`units_in_memory` belongs inside delivery"},
         /* given twice */
         {H "max_hops: 3\nhostname: b.example\n",
          "3:1: hostname: given twice: the first is at line 1"},
@@ -240,6 +248,16 @@ static void test_values(void **state)
         {H "retry: {intervals: [31d]}\n",
          "2:21: retry.intervals: expected a duration from 1s to 30d"},
         {H "retry: {expire: 0s}\n", "2:17: retry.expire: expected a duration from 1s to 365d"},
+        {H "retry: {warn: 0s}\n",
+         "2:15: retry.warn: expected off or a duration from 1s to 365d, found \"0s\""},
+        {H "retry: {warn: on}\n", "2:15: retry.warn: expected off or a duration such as 30s (a "
+                                  "number with its unit ms, s, m, h or d directly behind it), "
+                                  "found \"on\""},
+        {H "retry: {warn: [4h]}\n", "2:15: retry.warn: expected off or a duration such as 30s"},
+        {H "delivery: {units_in_memory: 999}\n",
+         "2:29: delivery.units_in_memory: expected a number from 1000 to 1000000, found \"999\""},
+        {H "delivery: {units_in_memory: 1000001}\n",
+         "2:29: delivery.units_in_memory: expected a number from 1000 to 1000000"},
         {H "log: {to: stdrr}\n", "2:11: log.to: expected stderr, syslog or a file"},
         {H "log: {format: xml}\n", "2:15: log.format: expected json or text, found \"xml\""},
         {H "user: 'a b'\n", "2:7: user: expected the name of an account"},
@@ -279,6 +297,14 @@ static void test_addresses(void **state)
         {H "listeners: [{trusted: [0.0.0.0/0]}]\n",
          "2:24: listeners.trusted: expected an address or network such as 192.0.2.0/24 or "
          "\"2001:db8::/32\" (/0 is everybody: that would be an open relay)"},
+        {H "metrics: {address: 9587}\n",
+         "2:20: metrics.address: expected an IP address and port such as 127.0.0.1:587"},
+        {H "metrics: {address: [\"127.0.0.1:9587\"]}\n",
+         "2:20: metrics.address: expected an IP address and port such as 127.0.0.1:587"},
+        {H "metrics: {address: \"unix:/run/mta\"}\n",
+         "2:20: metrics.address: not available in this version (allowed: IP:PORT)"},
+        {H "metrics: {}\n", "2:10: metrics.address: missing: expected an IP address and port"},
+        {H "metrics: 127.0.0.1:9587\n", "2:10: metrics: expected a mapping (name: value)"},
         {H "dns: {servers: [localhost]}\n", "2:17: dns.servers: expected an IP address, with or"},
         {H "dns: {servers: \"127.0.0.1:x\"}\n",
          "2:16: dns.servers: expected an IP address, with or"},
@@ -316,6 +342,14 @@ static void test_together(void **state)
          "4:31: listeners.address: \"127.0.0.1:25\" stands twice: the first is at line 3"},
         {H "listeners:\n  - address: [\"[::1]:25\", \"[0:0::1]:25\"]\n",
          "3:27: listeners.address: \"[0:0::1]:25\" stands twice: the first is at line 3"},
+        {H "listeners:\n  - address: [\"127.0.0.1:25\", \"[::1]:25\"]\n"
+           "metrics: {address: \"[0:0::1]:25\"}\n",
+         "4:20: metrics.address: \"[0:0::1]:25\" is a listener's address; expected one of its own"},
+        {H "metrics: {address: \"127.0.0.1:587\"}\n",
+         "2:20: metrics.address: \"127.0.0.1:587\" is a listener's address"},
+        {H "retry: {warn: 5d}\n", "2:15: retry.warn: \"5d\" is not shorter than retry.expire: the "
+                                  "message has expired by then; expected a shorter time, or off"},
+        {H "retry:\n  warn: 4h\n  expire: 2h\n", "3:9: retry.warn: \"4h\" is not shorter than"},
         {H "dkim:\n  - {domain: A.example, selector: s1, key: k}\n"
            "  - {domain: a.example, selector: s2, key: k}\n"
            "  - {domain: a.example, selector: S1, key: k}\n",
@@ -344,8 +378,6 @@ static void test_not_available(void **state)
         {H "aliases: []\n", "2:10: aliases: not available in this version (allowed: {})"},
         {H "default_domain: a.example\n", "2:17: default_domain: not available in this version"},
         {H "users_file: users\n", "2:13: users_file: not available in this version"},
-        {H "metrics: {address: \"127.0.0.1:9587\"}\n",
-         "2:10: metrics: not available in this version (leave the key out), found a mapping"},
         {H "sites: [{mx: \"*.google.com\"}]\n",
          "2:8: sites: not available in this version (allowed: []), found a list"},
         {H "sites: {}\n", "2:8: sites: not available in this version (allowed: [])"},
@@ -387,7 +419,6 @@ static void test_not_available(void **state)
          "2:21: delivery.mta_sts: not available in this version (allowed: false)"},
         {H "delivery: {site: {rate: 100/s}}\n",
          "2:25: delivery.site.rate: not available in this version (allowed: unlimited)"},
-        {H "retry: {warn: 4h}\n", "2:15: retry.warn: not available in this version (allowed: off)"},
         {H "dns: {trust_ad: true}\n",
          "2:17: dns.trust_ad: not available in this version (allowed: false)"},
     };
