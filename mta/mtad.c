@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "mta/base/time.h"
 #include "mta/control/control.h"
+#include "mta/control/metrics.h"
 #include "mta/deliver/deliver.h"
 #include "mta/net/stream.h"
 #include "mta/privilege.h"
@@ -39,6 +40,7 @@ struct mtad {
     struct submit *submit;
     struct deliver *deliver;
     struct control *control;
+    struct metrics *metrics;
     struct loop **loops;
     size_t loop_count;
 
@@ -46,8 +48,10 @@ struct mtad {
     uv_signal_t term, interrupt, hangup;
     uv_async_t part_stopped;
     atomic_size_t parts_left; /* submit and deliver, then the loops */
-    bool stopping, draining;
-    atomic_bool stopping_now;
+    bool draining;
+    atomic_bool stopping, stopping_now;
+    atomic_bool reload_failed;            /* the last one */
+    atomic_int_fast64_t reloaded_unix_ms; /* the last one that worked, or the start */
     uint64_t started_ms;
 };
 
@@ -108,7 +112,8 @@ static int apply_config(struct mtad *mtad, const struct config *config, char *te
         snprintf(text, size, "%s: %s can be changed only by a restart", config->path, key);
         return -1;
     }
-    if (submit_reload(mtad->submit, config, text, size) < 0)
+    if (metrics_reload_begin(mtad->metrics, config, text, size) < 0 ||
+        submit_reload(mtad->submit, config, text, size) < 0)
         return -1;
     char ignored[ERROR_MAX];
     if (deliver_reload(mtad->deliver, config, text, size) < 0) {
@@ -137,6 +142,8 @@ static int reload(char *text, size_t size, void *ctx)
         snprintf(text, size, "%s", error.text);
     else
         rc = apply_config(mtad, config, text, size);
+    metrics_reload_end(mtad->metrics, rc == 0);
+    atomic_store(&mtad->reload_failed, rc < 0);
     if (rc < 0) {
         log_event(mtad->log, LOG_LEVEL_ERROR, "reload", LOG_T("error", text),
                   LOG_T("text", "the configuration in use stays"));
@@ -145,6 +152,7 @@ static int reload(char *text, size_t size, void *ctx)
     }
     config_unref(&mtad->config);
     mtad->config = config;
+    atomic_store(&mtad->reloaded_unix_ms, time_wall_ms());
     log_event(mtad->log, LOG_LEVEL_INFO, "reload", LOG_T("config", config->path));
     return 0;
 }
@@ -246,13 +254,40 @@ static void read_status(struct control_status *out, void *ctx)
         .rejected = submit.rejected,
         .delivered = deliver.delivered,
         .deferred = deliver.deferred,
-        .failed = deliver.failed,
+        .failed = deliver.bounced + deliver.expired,
         .sessions = submit.sessions,
         .connections = deliver.connections,
         .sites_at_work = deliver.sites_at_work,
         .active = deliver.active,
         .bytes_waiting = submit.bytes_waiting,
         .uptime_s = (time_monotonic_ms() - mtad->started_ms) / 1000,
+    };
+}
+
+static void read_parts(struct metrics_parts *out, void *ctx)
+{
+    struct mtad *mtad = ctx;
+    struct submit_counts submit;
+    struct deliver_counts deliver;
+    submit_read_counts(mtad->submit, &submit);
+    deliver_read_counts(mtad->deliver, &deliver);
+    *out = (struct metrics_parts){
+        .accepted = submit.accepted,
+        .rejected = submit.rejected,
+        .delivered = deliver.delivered,
+        .deferred = deliver.deferred,
+        .bounced = deliver.bounced,
+        .expired = deliver.expired,
+        .sessions = submit.sessions,
+        .bytes_waiting = submit.bytes_waiting,
+        .connections = deliver.connections,
+        .sites_at_work = deliver.sites_at_work,
+        .units = deliver.units,
+        .active = deliver.active,
+        .log_dropped = log_dropped(mtad->log),
+        .stopping = mtad->stopping,
+        .reload_failed = mtad->reload_failed,
+        .reloaded_unix_ms = mtad->reloaded_unix_ms,
     };
 }
 
@@ -316,6 +351,7 @@ static int start_as_root(struct mtad *mtad)
     if (submit_new(config, &mtad->submit, error, sizeof error) < 0 ||
         privilege_prepare_folder(&mtad->privilege, config->state_dir, error, sizeof error) < 0 ||
         check_state_dir(mtad, error, sizeof error) < 0 ||
+        metrics_new(config, &mtad->metrics, error, sizeof error) < 0 ||
         control_new(config->control_socket, mtad->privilege.uid, mtad->privilege.gid,
                     &mtad->control, error, sizeof error) < 0 ||
         privilege_drop(&mtad->privilege, error, sizeof error) < 0 ||
@@ -364,6 +400,21 @@ static int start_queue(struct mtad *mtad)
     return 0;
 }
 
+static int start_metrics(struct mtad *mtad, char *error, size_t size)
+{
+    const struct metrics_options options = {
+        .queue = mtad->queue,
+        .main_loop = &mtad->main_loop,
+        .loops = mtad->loops,
+        .loop_count = mtad->loop_count,
+        .hooks = {read_parts, mtad},
+        .state_dir = mtad->config->state_dir,
+        .queue_max_bytes = mtad->config->queue_max_bytes,
+    };
+    mtad->reloaded_unix_ms = time_wall_ms();
+    return metrics_start(mtad->metrics, &options, error, size);
+}
+
 static int start_threads(struct mtad *mtad)
 {
     char error[ERROR_MAX] = "the loop threads cannot be started";
@@ -377,7 +428,8 @@ static int start_threads(struct mtad *mtad)
         control_start(mtad->control, &mtad->main_loop, mtad->queue, mtad->log, &hooks, error,
                       sizeof error) < 0 ||
         submit_start(mtad->submit, mtad->queue, &mtad->main_loop, mtad->loops, mtad->loop_count,
-                     error, sizeof error) < 0) {
+                     error, sizeof error) < 0 ||
+        start_metrics(mtad, error, sizeof error) < 0) {
         complain(error);
         return EXIT_FAILURE;
     }
@@ -406,7 +458,8 @@ static void log_start(const struct mtad *mtad)
                   LOG_T("text", "running as root: give mtad an account of its own with `user:`"));
     log_event(mtad->log, LOG_LEVEL_INFO, "start", LOG_T("version", MTA_VERSION),
               LOG_T("config", mtad->config->path), LOG_T("hostname", mtad->config->hostname),
-              LOG_I("loops", (int64_t)mtad->loop_count), LOG_I("pid", getpid()));
+              LOG_I("loops", (int64_t)mtad->loop_count), LOG_I("pid", getpid()),
+              LOG_T("metrics", metrics_address(mtad->metrics)));
 }
 
 /* ---- ending ---- */
@@ -429,6 +482,7 @@ static void free_all(struct mtad *mtad)
     deliver_free(&mtad->deliver);
     submit_free(&mtad->submit);
     control_free(&mtad->control);
+    metrics_free(&mtad->metrics);
     log_close(&mtad->log);
     config_unref(&mtad->config);
     tls_deinit();
@@ -447,6 +501,7 @@ static int run(struct mtad *mtad)
     mtad->started_ms = time_monotonic_ms();
     log_start(mtad);
     uv_run(&mtad->main_loop, UV_RUN_DEFAULT);
+    metrics_stop(mtad->metrics); /* while the loops that it asks are there */
     loops_stop(&mtad->loops, mtad->loop_count);
     control_stop(mtad->control);
     log_event(mtad->log, LOG_LEVEL_INFO, "stop", LOG_T("text", "ended"));

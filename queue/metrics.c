@@ -89,6 +89,7 @@ void queue_read_metrics(struct queue *queue, struct queue_metrics *metrics_out)
     (void)pthread_mutex_lock(&queue->lock);
     *metrics_out = queue->metrics;
     metrics_out->broken = queue->broken;
+    metrics_out->busy_ms = queue->idle ? 0 : (uint64_t)(queue_now_ns() - queue->taken_ns) / 1000000;
     (void)pthread_mutex_unlock(&queue->lock);
     metrics_out->full = full;
 }

@@ -313,6 +313,7 @@ struct queue_metrics {
     uint64_t accepted, outcomes, parked, admin_steps; /* jobs done */
     uint64_t refused_full, failed_io, undecided;      /* puts refused; transactions */
     bool full, broken;                                /* now */
+    uint64_t busy_ms; /* the transaction at hand has lasted so long; 0: the writer sleeps */
 };
 void queue_read_metrics(struct queue *queue, struct queue_metrics *metrics_out);
 

@@ -133,6 +133,7 @@ static bool take_work(struct writer *writer)
         queue_puts_collect(queue, queue_now_ns(), &writer->todo);
     queue_jobs_append(&writer->todo, &queue->waiting);
     queue->urgent = 0;
+    queue->taken_ns = queue_now_ns();
     (void)pthread_mutex_unlock(&queue->lock);
     return go || writer->todo.count > 0;
 }
@@ -413,6 +414,7 @@ static void *writer_main(void *arg)
 
 int queue_writer_start(struct queue *queue)
 {
+    queue->taken_ns = queue_now_ns();
     queue->running = pthread_create(&queue->thread, NULL, writer_main, queue) == 0;
     return queue->running ? 0 : QUEUE_ERR_IO;
 }

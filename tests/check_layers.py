@@ -27,7 +27,8 @@ ARROWS = {
     "mta": MAIL + ("mta/net", "mta/submit", "mta/deliver", "mta/control") + LIBRARIES,
 }
 # library header -> the one folder that may know it
-ONLY_PLACE = {r"yaml\.h": "config", r"ares.*\.h": "dns", r"gnutls/.*": "tls", r"lmdb\.h": "queue"}
+ONLY_PLACE = {r"yaml\.h": "config", r"ares.*\.h": "dns", r"gnutls/.*": "tls", r"lmdb\.h": "queue",
+              r"microhttpd\.h": "mta/control"}
 FORBIDDEN = re.compile(r"\b(sprintf|vsprintf|strcpy|strcat|strncpy|strtok|atoi|atol|rand|alloca)\s*\(")
 
 FUNCTION_LINES, FILE_LINES, HEADER_LINES = 70, 650, 250

@@ -53,7 +53,7 @@ struct log {
     pthread_mutex_t lock;
     /* Under the lock: */
     struct side pending;
-    uint64_t dropped;
+    uint64_t dropped, dropped_total; /* since the last report; since the start */
     bool full; /* a line was dropped: so are all until the sides change places */
     bool signalled, stopping, changing;
     struct target next; /* if changing */
@@ -177,13 +177,14 @@ static void obey(struct log *log)
 /* The rest of the batch cannot be written: its lines become part of the next report. */
 static void lose_rest(struct log *log)
 {
-    uint64_t lines = count_lines(buf_str(&log->writing.text));
+    uint64_t lost = count_lines(buf_str(&log->writing.text));
     if (log->reported > 0)
-        lines += log->reported - 1; /* the report itself is no loss */
+        lost--; /* the report itself is no loss */
     buf_clear(&log->writing.text);
     log->broken = log->mid_line;
     pthread_mutex_lock(&log->lock);
-    log->dropped += lines;
+    log->dropped += lost + log->reported;
+    log->dropped_total += lost;
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -395,6 +396,14 @@ int log_reopen(struct log *log, const struct log_options *options, char *error, 
     return 0;
 }
 
+uint64_t log_dropped(struct log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    uint64_t dropped = log->dropped_total;
+    pthread_mutex_unlock(&log->lock);
+    return dropped;
+}
+
 void log_close(struct log **logp)
 {
     struct log *log = *logp;
@@ -432,6 +441,7 @@ void log_event_fields(struct log *log, enum log_level level, const char *event,
     if (log->full || len > SIDE_BYTES - used) {
         log->full = true;
         log->dropped++;
+        log->dropped_total++;
     } else {
         side_add(&log->pending, level, line, len);
         must_wake = !log->signalled || (used < SIDE_BYTES / 2 && used + len >= SIDE_BYTES / 2);

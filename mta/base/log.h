@@ -29,6 +29,8 @@ MUST_USE int log_open(const struct log_options *options, struct log **log_out, c
  * target stays. */
 MUST_USE int log_reopen(struct log *log, const struct log_options *options, char *error,
                         size_t error_size);
+/* Lines that were dropped since the start. Any thread. */
+uint64_t log_dropped(struct log *log);
 void log_close(struct log **logp); /* writes what waits (2 s at most), ends the thread */
 
 enum log_type { LOG_END, LOG_TYPE_STR, LOG_TYPE_INT, LOG_TYPE_MS };

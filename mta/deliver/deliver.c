@@ -437,7 +437,8 @@ void deliver_read_counts(struct deliver *deliver, struct deliver_counts *out)
         .connections = counts.connections,
         .delivered = atomic_load(&deliver->delivered),
         .deferred = atomic_load(&deliver->deferred),
-        .failed = atomic_load(&deliver->failed),
+        .bounced = atomic_load(&deliver->bounced),
+        .expired = atomic_load(&deliver->expired),
     };
 }
 

@@ -43,7 +43,7 @@ struct deliver_counts {
     size_t active; /* with a connection */
     size_t sites_at_work;
     size_t connections;
-    uint64_t delivered, deferred, failed; /* recipients, since start */
+    uint64_t delivered, deferred, bounced, expired; /* recipients, since start */
 };
 void deliver_read_counts(struct deliver *deliver,
                          struct deliver_counts *counts_out);                 /* any thread */

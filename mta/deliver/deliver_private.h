@@ -63,7 +63,7 @@ struct deliver {
     struct signature_cache *signatures;
 
     struct feeder *feeder; /* lives on the first loop; set before the writer's hooks can want it */
-    atomic_uint_fast64_t delivered, deferred, failed;
+    atomic_uint_fast64_t delivered, deferred, bounced, expired;
 
     atomic_size_t workers_left; /* until all have stopped */
     uint64_t grace_ms;

@@ -174,7 +174,8 @@ static void log_outcome(const struct settling *s, size_t index, enum queue_rcpt_
         time_iso(s->due_unix_ms, next);
     atomic_fetch_add(state == QUEUE_RCPT_DELIVERED ? &deliver->delivered
                      : state == QUEUE_RCPT_WAITING ? &deliver->deferred
-                                                   : &deliver->failed,
+                     : state == QUEUE_RCPT_EXPIRED ? &deliver->expired
+                                                   : &deliver->bounced,
                      1);
     log_event(deliver->log, LOG_LEVEL_INFO, event, LOG_T("id", id),
               LOG_T("sender", d->envelope->sender), LOG_T("recipient", recipient->address),

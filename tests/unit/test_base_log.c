@@ -330,6 +330,7 @@ static void a_stalled_pipe_stalls_nobody(void **state)
     assert_true(tally.dropped > 1000);
     assert_true(tally.lines > 10000);
     assert_int_equal(tally.lines + tally.dropped, 60000);
+    assert_int_equal(log_dropped(log), tally.dropped);
     log_event(log, LOG_LEVEL_INFO, "e", LOG_I("n", 60000)); /* goes on as if nothing had been */
     drain(fd, &tally, 200);
     assert_int_equal(tally.last, 60000);
@@ -373,6 +374,7 @@ static void a_reader_that_leaves_kills_nobody(void **state)
     drain(fd, &tally, 200);
     assert_int_equal(tally.lines, 501);
     assert_int_equal(left + tally.dropped, 500);
+    assert_int_equal(log_dropped(log), tally.dropped);
     assert_int_equal(tally.last, 1000);
     log_close(&log);
     close(fd);
