@@ -3,6 +3,7 @@
 #include "mta/privilege.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
@@ -66,6 +67,19 @@ int privilege_find(const char *configured, struct privilege *out, char *error, s
     return 0;
 }
 
+/* A new folder's name must survive a power cut as the mail in it does. */
+static int sync_parent(const char *path)
+{
+    char parent[4096];
+    (void)snprintf(parent, sizeof parent, "%s/..", path);
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : -1; /* its owner's matter */
+    int rc = fsync(fd) == 0 || errno == EINVAL || errno == EOPNOTSUPP ? 0 : -1;
+    (void)close(fd);
+    return rc;
+}
+
 int privilege_prepare_folder(const struct privilege *privilege, const char *path, char *error,
                              size_t error_size)
 {
@@ -73,6 +87,11 @@ int privilege_prepare_folder(const struct privilege *privilege, const char *path
     if (mkdir(path, 0750) == 0) {
         if (privilege->drop && chown(path, privilege->uid, privilege->gid) < 0) {
             snprintf(error, error_size, "%s: cannot be given to %s: %s", path, privilege->name,
+                     strerror(errno));
+            return -1;
+        }
+        if (sync_parent(path) < 0) {
+            snprintf(error, error_size, "state_dir: the folder above %s cannot be synced: %s", path,
                      strerror(errno));
             return -1;
         }

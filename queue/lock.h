@@ -1,5 +1,5 @@
-/* queue/lock.h - one process holds a queue folder: file `lock` with its pid. LMDB itself refuses
- * nobody. */
+/* queue/lock.h - one process holds a queue folder: file `lock` with its pid, host and pid namespace.
+ * LMDB itself refuses nobody. */
 #ifndef QUEUE_LOCK_H
 #define QUEUE_LOCK_H
 

@@ -2,14 +2,13 @@
 #include "queue/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "queue/bytes.h"
+#include "queue/file.h"
 #include "queue/meta.h"
 
 #define MIB         (UINT64_C(1) << 20)
@@ -129,16 +128,6 @@ done:
     return rc;
 }
 
-/* The names of LMDB's files must survive a power cut too; LMDB does not see to that. */
-static void sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    (void)fsync(fd);
-    (void)close(fd);
-}
-
 /* A file that outgrew a max_bytes made smaller still gets its reserve. */
 static uint64_t map_size(const char *folder, uint64_t max_bytes)
 {
@@ -155,6 +144,24 @@ static uint64_t map_size(const char *folder, uint64_t max_bytes)
     return (map + PAGE - 1) / PAGE * PAGE;
 }
 
+/* The process before this one may have left a page cache that the disk does not agree with. On a
+ * full disk of the kind that never writes in place there is no being sure; deliveries must go on.
+ */
+static int prepare_file(const char *folder, char *error, size_t size)
+{
+    int rc = queue_file_make(folder);
+    if (rc == 0)
+        rc = queue_file_settle(folder);
+    if (queue_store_code(rc) == QUEUE_ERR_FULL)
+        rc = 0;
+    if (rc == 0)
+        rc = queue_file_sync_folder(folder);
+    if (rc == 0)
+        return 0;
+    (void)snprintf(error, size, "cannot write the store in %s: %s", folder, mdb_strerror(rc));
+    return QUEUE_ERR_IO;
+}
+
 int queue_store_open(struct queue_store *store, const char *folder, uint64_t max_bytes, char *error,
                      size_t error_size)
 {
@@ -167,13 +174,12 @@ int queue_store_open(struct queue_store *store, const char *folder, uint64_t max
     (void)pthread_rwlock_init(&store->gate, &attr);
     (void)pthread_rwlockattr_destroy(&attr);
     (void)pthread_mutex_init(&store->pool_lock, NULL);
-    int rc = attach(store, error, error_size);
-    if (rc < 0) {
+    int rc = prepare_file(folder, error, error_size);
+    if (rc == 0)
+        rc = attach(store, error, error_size);
+    if (rc < 0)
         queue_store_close(store);
-        return rc;
-    }
-    sync_folder(folder);
-    return 0;
+    return rc;
 }
 
 static void detach(struct queue_store *store)
@@ -251,21 +257,18 @@ bool queue_store_is_undecided(struct queue_store *store)
 int queue_store_reopen(struct queue_store *store, uint64_t *last_txn_out)
 {
     char error[512];
-    mdb_filehandle_t fd = -1;
     MDB_env *env = NULL;
     MDB_envinfo info = {0};
     (void)pthread_rwlock_wrlock(&store->gate);
     detach(store);
-    /* Look and sync before anything of ours is written: LMDB put the old meta page back into the
-     * page cache, or the new one is there; either way the sync makes what we see what is on disk.
-     */
-    int rc = open_env(store, &env);
+    /* LMDB has put the old meta page back into the page cache, or the new one is there; the disk
+     * may have either. Look before anything of ours is written, once what we see is what is on
+     * disk. */
+    int rc = queue_file_settle(store->folder);
+    if (rc == 0)
+        rc = open_env(store, &env);
     if (rc == 0) {
         rc = mdb_env_info(env, &info);
-        if (rc == 0)
-            rc = mdb_env_get_fd(env, &fd);
-        if (rc == 0 && fdatasync(fd) != 0)
-            rc = errno;
         mdb_env_close(env);
     }
     if (rc == 0)

@@ -121,7 +121,7 @@ threaded='test_queue_ test_base_log test_net_ test_deliver_ test_dns_ test_contr
 run_unit() {
     if build address; then
         say "unit tests (address and undefined sanitizers)"
-        run_ctest unit address -E '^queue_(kill|full)$'
+        run_ctest unit address -E '^(queue_kill|queue_full|power_cut)$'
     fi
     targets=$(for prefix in $threaded; do ls tests/unit/"$prefix"*.c 2>/dev/null; done |
         sed 's|.*/||; s|\.c$||')
@@ -178,7 +178,7 @@ run_system() {
 run_crash() {
     if build address; then
         say "crash tests of the queue alone"
-        run_ctest crash-queue address -R '^queue_(kill|full)$'
+        run_ctest crash-queue address -R '^(queue_kill|queue_full|power_cut)$'
     fi
     build_daemon || return
     say "crash tests"

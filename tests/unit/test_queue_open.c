@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <lmdb.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/unit/queue_fixture.h"
@@ -114,6 +115,99 @@ static void a_second_opener_is_told_who_holds_it(void **state)
     assert_int_equal(try_open(f, f->folder, error), 0); /* a lock file left behind locks nothing */
 }
 
+static int no_locks; /* this file system knows none */
+
+int fcntl(int fd, int cmd, ...)
+{
+    va_list args;
+    va_start(args, cmd);
+    void *arg = va_arg(args, void *);
+    va_end(args);
+    if (no_locks && cmd == F_OFD_SETLK) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return (int)syscall(SYS_fcntl, fd, cmd, arg);
+}
+
+static void a_file_system_without_locks_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char error[512];
+    no_locks = 1;
+    assert_int_equal(try_open(f, f->folder, error), QUEUE_ERR_IO);
+    no_locks = 0;
+    assert_non_null(strstr(error, "has no locks"));
+    assert_non_null(strstr(error, f->folder));
+    assert_int_equal(try_open(f, f->folder, error), 0);
+}
+
+/* Put these words into the lock file. */
+static void write_lock(struct fixture *f, int fd, const char *text)
+{
+    (void)f;
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, text, strlen(text), 0), strlen(text));
+}
+
+/* A holder in another container has a pid that means nothing here; on another host too. */
+static void a_holder_elsewhere_is_told_apart(void **state)
+{
+    static const struct {
+        const char *text; /* %s: this host */
+        const char *told;
+        const char *not_told;
+    } cases[] = {
+        {"7 %s pid:[1]\n", "by process 7 of another container", "on host"},
+        {"1 far.example pid:[1]\n", "by process 1 on host far.example", "container"},
+        {"77\n", "by process 77", "host"}, /* as it was written once */
+        {"", "by another process", "host"},
+        {"\x1b[31m\n", "by another process", "\x1b"},
+        {"12 \x1b[31m pid:[1]\n", "by process 12", "\x1b"},
+    };
+    struct fixture *f = *state;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char path[128];
+    char host[64] = "";
+    char text[256];
+    char error[512];
+    (void)snprintf(path, sizeof path, "%s/lock", f->folder);
+    assert_int_equal(gethostname(host, sizeof host - 1), 0);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *here = strstr(cases[i].text, "%s");
+        size_t before = here != NULL ? (size_t)(here - cases[i].text) : 0;
+        (void)snprintf(text, sizeof text, "%.*s%s%s", (int)before, cases[i].text,
+                       here != NULL ? host : "", here != NULL ? here + 2 : cases[i].text);
+        write_lock(f, fd, text);
+        assert_int_equal(try_open(f, f->folder, error), QUEUE_ERR_LOCKED);
+        assert_non_null(strstr(error, cases[i].told));
+        assert_null(strstr(error, cases[i].not_told));
+    }
+    (void)close(fd);
+    assert_int_equal(try_open(f, f->folder, error), 0); /* whatever a dead one left in it */
+}
+
+/* The power went while the queue was made. */
+static void a_first_start_cut_short_is_no_obstacle(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    char junk[8192] = "";
+    char error[512];
+    (void)snprintf(path, sizeof path, "%s/data.new", f->folder);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, junk, sizeof junk), sizeof junk);
+    (void)close(fd);
+    assert_int_equal(try_open(f, f->folder, error), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    (void)snprintf(path, sizeof path, "%s/data.mdb", f->folder);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(try_open(f, f->folder, error), 0);
+}
+
 static void write_meta(struct fixture *f, const char *database, const char *schema)
 {
     MDB_env *env = NULL;
@@ -188,6 +282,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(refusals_of_folders, setup, teardown),
         cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_written, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_opener_is_told_who_holds_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_system_without_locks_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_holder_elsewhere_is_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_first_start_cut_short_is_no_obstacle, setup, teardown),
         cmocka_unit_test_setup_teardown(another_schema_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_of_somebody_else_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_no_store_is_refused, setup, teardown),
