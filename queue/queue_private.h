@@ -86,8 +86,8 @@ struct queue {
     struct queue_put *puts_head; /* puts with pieces, not committed: oldest first */
     struct queue_put *puts_tail;
     size_t piece_bytes; /* of the pieces of these */
-    bool idle;          /* the writer sleeps; else it took work at: */
-    int64_t taken_ns;
+    int64_t taken_ns;   /* when the writer last took work: */
+    bool idle;          /* it sleeps now */
     bool closing;
     struct queue_state state; /* as of the last commit */
     uint64_t commits;

@@ -17,7 +17,7 @@
 #include "mta/base/time.h"
 #include "mta/control/metrics_private.h"
 
-#define BACKLOG          64
+#define BACKLOG          512
 #define PAGE_MS          250 /* a page is told again for so long: whoever asks, its making costs little */
 #define IDLE_MS          3600000
 #define ADDRESS_TEXT_MAX 64

@@ -166,8 +166,8 @@ static void write_writer(const struct queue_metrics *queue, struct buf *out)
               &queue->admin);
     histogram(out, "mta_queue_batch_jobs", "Messages, outcomes and steps in a transaction.",
               queue_batch_bounds, &queue->batch);
-    counter(out, "mta_queue_accepted_messages_total", "Messages stored, bounces included.",
-            queue->accepted);
+    counter(out, "mta_queue_accepted_messages_total",
+            "Messages stored; bounces come with outcomes.", queue->accepted);
     counter(out, "mta_queue_outcomes_total", "Outcomes of deliveries recorded.", queue->outcomes);
     counter(out, "mta_queue_parked_units_total", "Units left on disk because memory had no room.",
             queue->parked);

@@ -88,6 +88,7 @@ static size_t leave_escapes(void *ctx, struct MHD_Connection *connection, char *
 
 /* The first call, when the head of the request is there, is answered at once: what body the client
  * may send is not read, and the connection closes. */
+/* NOLINTNEXTLINE(readability-function-size): the library's parameters */
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **request_ctx)
