@@ -9,6 +9,7 @@
 
 #include "queue/bytes.h"
 #include "queue/id.h"
+#include "queue/maintain.h"
 #include "queue/meta.h"
 #include "queue/port.h"
 #include "queue/queue.h"
@@ -16,6 +17,7 @@
 #include "queue/store.h"
 
 struct queue_batch;
+struct queue_compact;
 struct queue_due_row;
 struct queue_job;
 
@@ -94,6 +96,8 @@ struct queue {
     uint64_t file_bytes;
     struct queue_metrics metrics;
     bool broken; /* the store waits for being opened again */
+    struct queue_compact *compact; /* under way, or NULL; the writer alone takes it away */
+    struct queue_compact_progress compact_progress;
 };
 
 int64_t queue_now_ns(void); /* monotonic */

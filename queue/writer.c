@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "queue/batch.h"
+#include "queue/compact.h"
 
 #define LAZY_JOBS_MAX  512 /* so many outcomes need no more company */
 #define BACKOFF_MIN_NS INT64_C(1000000000)
@@ -97,7 +98,8 @@ static int64_t next_deadline(const struct writer *writer)
         deadline = oldest->since_ns + QUEUE_WAIT_NS;
     if (queue->store.env == NULL && writer->reopen_ns < deadline)
         deadline = writer->reopen_ns;
-    return deadline;
+    int64_t compact = queue_compact_deadline(queue);
+    return compact < deadline ? compact : deadline;
 }
 
 static void sleep_until(struct queue *queue, int64_t deadline_ns)
@@ -405,8 +407,10 @@ static void run_batch(struct writer *writer)
 static void *writer_main(void *arg)
 {
     struct writer writer = {.queue = arg, .batch = queue_batch_new(arg)};
-    while (take_work(&writer))
+    while (take_work(&writer)) {
         run_batch(&writer);
+        queue_compact_step(writer.queue);
+    }
     queue_batch_free(&writer.batch);
     free(writer.unsure_ids);
     return NULL;
