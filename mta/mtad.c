@@ -280,6 +280,7 @@ static void read_parts(struct metrics_parts *out, void *ctx)
         .expired = deliver.expired,
         .sessions = submit.sessions,
         .bytes_waiting = submit.bytes_waiting,
+        .answered = submit.answered,
         .connections = deliver.connections,
         .sites_at_work = deliver.sites_at_work,
         .units = deliver.units,
