@@ -10,7 +10,8 @@ sys.dont_write_bytecode = True
 
 from dnsserver import Dns  # noqa: E402
 from mta import Mta  # noqa: E402
-from peer import Peer, Sink  # noqa: E402
+from peer import Peer  # noqa: E402
+from sink import Sink  # noqa: E402
 from vendors import ROOT, make_certificate  # noqa: E402
 from world import MTA4, World  # noqa: E402
 

@@ -4,7 +4,7 @@ goes on without a restart."""
 import pytest
 
 from mta import free_port, message
-from peer import Sink
+from sink import Sink
 
 BODY = ("x" * 76 + "\r\n") * 3000
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from load import Load
-from peer import Sink
+from sink import Sink
 
 ROUNDS = int(os.environ.get("MTA_KILL_ROUNDS") or 55)
 

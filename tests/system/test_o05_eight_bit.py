@@ -2,7 +2,7 @@
 
 import pytest
 
-from peer import EXTENSIONS
+from peer_serving import EXTENSIONS
 from vendors import dkimpy_verdict
 from world import make_dkim_key
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dsn import Dsn
-from peer import EXTENSIONS
+from peer_serving import EXTENSIONS
 
 RECIPIENTS = ["one@dest.example", "two@dest.example", "three@dest.example", "four@dest.example"]
 SCRIPT = [{"stage": "rcpt", "address": "two@dest.example", "reply": "550 5.7.1 two is not wanted"},

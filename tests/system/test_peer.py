@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from peer import Peer, RemotePeer, Sink  # noqa: E402
+from peer import Peer, RemotePeer  # noqa: E402
+from sink import Sink  # noqa: E402
 
 MESSAGE = b"X-Test-Id: a1\r\nSubject: x\r\n\r\n.dot\r\n..two\r\nend\r\n"
 TRUST_ALL = ssl._create_unverified_context()
