@@ -281,7 +281,7 @@ class Mta:
         done = self.ctl_run("--json", *arguments)
         assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
         lines = [json.loads(line) for line in done.stdout.decode().splitlines() if line.strip()]
-        return lines if arguments[0] == "list" else lines[0] if lines else None
+        return lines if arguments[0] in ("list", "summary") else lines[0] if lines else None
 
     def queued(self):
         return self.ctl("status")["queued"]

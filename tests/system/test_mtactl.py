@@ -148,12 +148,13 @@ def test_no_permission(start_mta):
 
 def test_usage(start_mta):
     mta = start_mta(wait=False)
-    for arguments in (["nonsense"], ["hold", "--all"], ["delete"], ["list", "--state", "x"], ["show", "x"], []):
+    for arguments in (["nonsense"], ["suspend", "a.example"], ["hold"], ["bounce", "--reason", "x"],
+                      ["list", "--state", "x"], ["show", "x"], []):
         done = mta.ctl_run(*arguments)
         assert done.returncode == 2 and done.stdout == b"" and done.stderr.startswith(b"mtactl: "), arguments
         done = mta.ctl_run("--json", *arguments)
         assert done.returncode == 2 and "error" in json.loads(done.stdout) and done.stderr == b""
-    assert b"not in this version" in mta.ctl_run("hold", "--all").stderr
+    assert b"not in this version" in mta.ctl_run("suspend", "a.example").stderr
     assert mta.ctl_run("--version").stdout.startswith(b"mtactl ")
     assert b"--older" in mta.ctl_run("help", "delete").stdout
     mta.config_path.unlink()
@@ -247,7 +248,8 @@ def test_retry(deferring):
     assert done.returncode == 0 and b"nothing was changed" in done.stdout
     done = mta.ctl_run("--json", "retry", "--domain", "dest.example")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert lines == [{"id": identity, "result": "done"}, {"count": 1, "dry_run": False}]
+    assert [line["result"] for line in lines[:-1]] == ["done"] and lines[0]["id"] == identity
+    assert (lines[-1]["count"], lines[-1]["units"], lines[-1]["dry_run"]) == (1, 1, False)
     mta.wait_event("deferred", count=2)
     assert b"1 message due now" in mta.ctl_run("retry", identity).stdout
     mta.wait_event("deferred", count=3)
@@ -261,18 +263,27 @@ def test_delete(deferring):
     mta.wait_event("deferred", count=4)
     mta.wait_show(both, lambda shown: all(unit["state"] == "deferred" for unit in shown["units"]))
     done = mta.ctl_run("delete", "--domain", "dest.example", "--dry-run")
-    assert done.returncode == 0 and b"1 message would be deleted" in done.stdout
+    assert done.returncode == 0
+    assert b"2 messages would be deleted, 1 message only in part; nothing was changed" in done.stdout
     assert mta.queued() == 3
     done = mta.ctl_run("delete", "--domain", "dest.example")
     assert done.returncode == 0
-    assert f"{both}  kept: ".encode() in done.stdout and f"{lone}  deleted".encode() in done.stdout
-    mta.wait_event("removed", id=lone)
+    assert f"{both}  deleted  from <anna@sender.example>  to dest.example\n".encode() in done.stdout
+    assert f"{lone}  deleted".encode() in done.stdout and b"2 messages deleted, 1 message only in part" in done.stdout
+    removed = mta.wait_event("removed", id=lone)
+    assert (removed["sender"], removed["recipient"], removed["domain"]) == (
+        "anna@sender.example", "carl@dest.example", "dest.example")
+    assert mta.wait_event("removed", id=both)["recipient"] == "bert@dest.example"
+    step = mta.wait_event("queue", selector="--domain dest.example")
+    assert (step["text"], step["count"], step["units"]) == ("delete by an admin", 2, 2)
+    assert [unit["domain"] for unit in mta.ctl("list", both)] == ["other.example"]
 
     done = mta.ctl_run("--json", "delete", both, ID, last)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1  # one of them was not there
-    assert lines == [{"id": both, "result": "done"}, {"id": ID, "result": "nothing matched"},
-                     {"id": last, "result": "done"}, {"count": 2, "dry_run": False}]
+    assert [(line["id"], line["result"]) for line in lines[:-1]] == [
+        (both, "done"), (ID, "nothing matched"), (last, "done")]
+    assert lines[-1]["count"] == 2
     assert mta.queued() == 0
     done = mta.ctl_run("delete", both)
     assert done.returncode == 1 and done.stdout == b"" and both.encode() in done.stderr
