@@ -1,13 +1,15 @@
 /* queue/admin.c - an admin's steps, units of one message each: retry, delete, hold, release,
  * bounce.
  *
- * A long list is changed over several transactions, as far as each has time; whatever stands
+ * A long list is changed over several transactions of at most STEP_NS of work; whatever stands
  * after one of them is consistent by itself. What a transaction did counts only once it is
  * committed: its progress is kept apart until then. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "queue/batch.h"
+
+#define STEP_NS INT64_C(10000000)
 
 /* A long list is read through first: a damaged row then shows before anything has changed. */
 enum phase { PHASE_LOOK_UNITS, PHASE_LOOK_RCPTS, PHASE_RCPTS, PHASE_UNITS, PHASE_END };
@@ -98,6 +100,7 @@ static bool change_unit(const struct admin_job *admin, const struct queue_edit *
         return set_due_now(edit, unit);
     case QUEUE_VERB_BOUNCE:
         unit->held = false;
+        unit->bounces = true;
         if (is_marked(admin, number))
             unit->attempts = plus_one(unit->attempts);
         return set_due_now(edit, unit);
@@ -213,7 +216,7 @@ static int run_phase(struct admin_job *admin, struct queue_edit *edit, int64_t e
 
 static int change_message(struct admin_job *admin, struct queue_edit *edit)
 {
-    int64_t end_ns = edit->batch->end_ns;
+    int64_t end_ns = queue_now_ns() + STEP_NS;
     do {
         int rc = run_phase(admin, edit, end_ns);
         if (rc != 0 || edit->damaged != NULL)
@@ -235,6 +238,12 @@ static int apply_damaged(struct admin_job *admin, struct queue_batch *batch)
     return rc;
 }
 
+/* What waits for delivery in memory is to wait no longer. */
+static bool ends_waiting(enum queue_verb verb)
+{
+    return verb == QUEUE_VERB_DELETE || verb == QUEUE_VERB_HOLD || verb == QUEUE_VERB_BOUNCE;
+}
+
 static int apply_admin(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
 {
     struct admin_job *admin = (struct admin_job *)job;
@@ -254,7 +263,7 @@ static int apply_admin(struct queue_batch *batch, struct queue_job *job, bool *f
     }
     if (!there)
         rc = apply_damaged(admin, batch);
-    if (rc == 0 && admin->now.changed && admin->verb == QUEUE_VERB_DELETE)
+    if (rc == 0 && admin->now.changed && ends_waiting(admin->verb))
         queue_batch_note_removed(batch, admin->id);
     if (rc == 0 && job->result == 0 && !admin->now.changed)
         job->result = 1;

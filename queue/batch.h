@@ -18,8 +18,7 @@ struct queue_batch {
     struct queue_state state; /* working copy; published by the commit */
     uint64_t body_bytes;      /* put into this transaction */
     int64_t wall_ms;
-    int64_t end_ns; /* when a job that can go on in the next transaction should stop */
-    bool admin;     /* an admin's step is in it */
+    bool admin; /* an admin's step is in it */
     /* told after the commit */
     struct queue_unit_ref *fresh; /* domains belong to jobs, which live until then */
     size_t fresh_count;
@@ -66,6 +65,7 @@ struct queue_due_row {
     const char *domain;
     enum queue_lane lane;
     int64_t due_unix_ms;
+    bool bounces; /* in the value, not the key */
     uint64_t id;
     uint16_t unit;
 };

@@ -129,7 +129,7 @@ static int change_lane(struct queue_batch *batch, const struct queue_due_row *ou
         rc = queue_store_delete(batch->txn, dbi, bytes, queue_due_key(bytes, out));
     if (rc == 0 && in != NULL) {
         MDB_val key = queue_val(bytes, queue_due_key(bytes, in));
-        MDB_val value = queue_val("", 0);
+        MDB_val value = queue_val("b", in->bounces ? 1 : 0);
         rc = mdb_put(batch->txn, dbi, &key, &value, 0);
     }
     if (rc == 0)
@@ -142,7 +142,7 @@ int queue_due_move(struct queue_batch *batch, const struct queue_due_row *from,
 {
     int rc = 0;
     if (from != NULL && to != NULL && from->lane == to->lane) {
-        if (from->due_unix_ms != to->due_unix_ms)
+        if (from->due_unix_ms != to->due_unix_ms || from->bounces != to->bounces)
             rc = change_lane(batch, from, to);
     } else {
         if (from != NULL)

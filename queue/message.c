@@ -230,6 +230,7 @@ static bool due_row(const struct queue_edit *edit, uint32_t number,
         .due_unix_ms = unit->due_unix_ms,
         .id = edit->id,
         .unit = (uint16_t)number,
+        .bounces = unit->bounces,
     };
     return unit->open > 0 && !unit->held && unit->due_unix_ms != 0;
 }

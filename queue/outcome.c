@@ -139,6 +139,21 @@ static int64_t next_time(const struct queue_edit *edit, const struct record_job 
     return record->keeps_bounce && due > soon ? soon : due;
 }
 
+/* Is a bounce all that is left to do for the unit? An outcome covers all that waited. */
+static void note_bounces(struct queue_edit *edit, const struct record_job *record,
+                         struct queue_unit_row *unit)
+{
+    uint32_t pending = 0;
+    for (size_t i = 0; i < record->result_count; i++) {
+        struct queue_rcpt_row *rcpt = NULL;
+        if (record->results[i].applied &&
+            queue_edit_rcpt(edit, record->results[i].recipient, &rcpt) == 0 && rcpt != NULL)
+            pending += rcpt->state == QUEUE_RCPT_BOUNCE_PENDING ? 1 : 0;
+    }
+    if (record->result_count > 0)
+        unit->bounces = pending == unit->open;
+}
+
 static int apply_unit(struct queue_edit *edit, struct record_job *record,
                       struct queue_unit_row *unit)
 {
@@ -148,6 +163,7 @@ static int apply_unit(struct queue_edit *edit, struct record_job *record,
         return rc;
     if (record->count_attempt)
         unit->attempts = plus_one(unit->attempts);
+    note_bounces(edit, record, unit);
     record->told_before = record->warned && unit->warned;
     unit->warned = unit->warned || record->warned;
     unit->due_unix_ms = unit->open > 0 ? next_time(edit, record) : 0;

@@ -37,7 +37,6 @@ enum {
     QUEUE_ERR_DAMAGED = -6,/* the record does not decode; it is set aside */
     QUEUE_ERR_CLOSED = -7, /* the queue is shutting down; nothing was stored */
     QUEUE_ERR_LIMIT = -8,  /* an argument is over a limit above */
-    QUEUE_ERR_UNABLE = -9, /* the file system cannot do this */
 };
 const char *queue_error_text(int code);
 
@@ -82,8 +81,8 @@ struct queue_options {
     /* After a commit in which a unit of the domain entered the lane at this time (parked, deferred,
      * retried, released). One call an entry; entries that leave are not told. Same rules. */
     void (*on_due)(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx);
-    /* After the commit that ends a QUEUE_VERB_DELETE which removed something: the message, some of its
-     * units, or a record that was set aside. Same rules. */
+    /* After the commit that ends a QUEUE_VERB_DELETE, _HOLD or _BOUNCE which changed something: the
+     * message, some of its units, or a record that was set aside. Same rules. */
     void (*on_removed)(uint64_t id, void *ctx);
     /* A line for the log: something an admin should know (swept n interrupted messages, record set aside, I/O error). */
     void (*on_notice)(bool is_error, const char *text, void *ctx);
@@ -262,6 +261,18 @@ QUEUE_MUST_USE int queue_read_next(struct queue *queue, int64_t after_ms, enum q
 typedef bool (*queue_due_fn)(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx);
 QUEUE_MUST_USE int queue_read_due(struct queue *queue, const char *domain, enum queue_lane lane,
                                   int64_t until_ms, queue_due_fn fn, void *ctx, int64_t *later_out);
+
+/* The same for the scheduler: from a time on, and with what it must know of an entry. */
+struct queue_due_entry {
+    int64_t due_unix_ms;
+    uint64_t id;
+    uint16_t unit;
+    bool bounce_only; /* nothing is to be sent: every recipient that has not ended is BOUNCE_PENDING */
+};
+typedef bool (*queue_draw_fn)(const struct queue_due_entry *entry, void *ctx);
+QUEUE_MUST_USE int queue_draw_due(struct queue *queue, const char *domain, enum queue_lane lane,
+                                  int64_t from_ms, int64_t until_ms, queue_draw_fn fn, void *ctx,
+                                  int64_t *later_out);
 
 /* Every message after id *after, oldest first, decoded in place: for looking at very many. Goes on
  * for at most about 5 ms (one read transaction), then returns; *after is where it stopped. The

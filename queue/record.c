@@ -6,6 +6,7 @@
 #define ROW_HEADER      8
 #define UNIT_HELD       1U
 #define UNIT_WARNED     2U
+#define UNIT_BOUNCES    4U
 #define HEAD_BODY_BYTES (ROW_HEADER + 8 + 4 + 8) /* where a head keeps body_bytes */
 
 static const char truncated[] = "the record is cut short or a length in it is too large";
@@ -90,8 +91,9 @@ static void write_units(struct queue_bytes *out, const struct queue_unit_row *un
         queue_bytes_64(out, (uint64_t)units[i].due_unix_ms);
         queue_bytes_32(out, units[i].attempts);
         queue_bytes_32(out, units[i].open);
-        queue_bytes_8(
-            out, (uint8_t)((units[i].held ? UNIT_HELD : 0) | (units[i].warned ? UNIT_WARNED : 0)));
+        queue_bytes_8(out, (uint8_t)((units[i].held ? UNIT_HELD : 0) |
+                                     (units[i].warned ? UNIT_WARNED : 0) |
+                                     (units[i].bounces ? UNIT_BOUNCES : 0)));
         queue_bytes_text(out, units[i].domain, strlen(units[i].domain));
     }
 }
@@ -119,11 +121,12 @@ static const char *read_units(struct queue_walk *walk, const struct queue_head *
         if (walk->bad)
             return truncated;
         if (due > INT64_MAX || unit->open > head->open ||
-            (flags & ~(UNIT_HELD | UNIT_WARNED)) != 0 || unit->domain[0] == '\0')
+            (flags & ~(UNIT_HELD | UNIT_WARNED | UNIT_BOUNCES)) != 0 || unit->domain[0] == '\0')
             return impossible;
         unit->due_unix_ms = (int64_t)due;
         unit->held = (flags & UNIT_HELD) != 0;
         unit->warned = (flags & UNIT_WARNED) != 0;
+        unit->bounces = (flags & UNIT_BOUNCES) != 0;
     }
     return NULL;
 }

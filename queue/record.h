@@ -55,6 +55,7 @@ struct queue_unit_row {
     uint32_t open; /* recipients that have not ended; 0: done */
     bool held;
     bool warned;
+    bool bounces; /* every recipient that has not ended is BOUNCE_PENDING */
     const char *domain;
 };
 

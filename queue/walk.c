@@ -219,11 +219,11 @@ int queue_read_next(struct queue *queue, int64_t after_ms, enum queue_lane after
 /* ---- due ---- */
 
 struct dues {
-    uint8_t prefix[QUEUE_DUE_KEY];
+    uint8_t prefix[QUEUE_DUE_KEY]; /* domain and lane; then the time to begin with */
     size_t prefix_len;
     int64_t until_ms;
     int64_t later_ms; /* QUEUE_NEVER: none, or stopped before */
-    queue_due_fn fn;
+    queue_draw_fn fn;
     void *ctx;
 };
 
@@ -262,27 +262,53 @@ static bool on_due_row(struct queue *queue, const MDB_val *key, const MDB_val *v
     struct dues *dues = ctx;
     struct queue_due_row row;
     (void)queue;
-    (void)value;
-    if (!queue_due_key_read(key, &row) || dues->fn(row.due_unix_ms, row.id, row.unit, dues->ctx))
+    if (!queue_due_key_read(key, &row))
+        return true;
+    struct queue_due_entry entry = {
+        .due_unix_ms = row.due_unix_ms,
+        .id = row.id,
+        .unit = row.unit,
+        .bounce_only = value->mv_size > 0,
+    };
+    if (dues->fn(&entry, dues->ctx))
         return true;
     dues->later_ms = QUEUE_NEVER;
     return false;
 }
 
-int queue_read_due(struct queue *queue, const char *domain, enum queue_lane lane, int64_t until_ms,
-                   queue_due_fn fn, void *ctx, int64_t *later_out)
+int queue_draw_due(struct queue *queue, const char *domain, enum queue_lane lane, int64_t from_ms,
+                   int64_t until_ms, queue_draw_fn fn, void *ctx, int64_t *later_out)
 {
     struct dues dues = {.until_ms = until_ms, .later_ms = QUEUE_NEVER, .fn = fn, .ctx = ctx};
     struct step step;
     int rc = 0;
     if (strlen(domain) <= QUEUE_DOMAIN_MAX) {
         dues.prefix_len = queue_due_prefix(dues.prefix, domain, lane);
-        step_init(&step, queue, QUEUE_DB_DUE, dues.prefix, dues.prefix_len);
+        queue_be64_put(dues.prefix + dues.prefix_len, from_ms > 0 ? (uint64_t)from_ms : 0);
+        step_init(&step, queue, QUEUE_DB_DUE, dues.prefix, dues.prefix_len + 8);
         rc = walk_rows(&step, wants_due, on_due_row, &dues);
     }
     if (rc == 0 && later_out != NULL)
         *later_out = dues.later_ms;
     return rc;
+}
+
+struct plain_dues {
+    queue_due_fn fn;
+    void *ctx;
+};
+
+static bool tell_plain(const struct queue_due_entry *entry, void *ctx)
+{
+    const struct plain_dues *dues = ctx;
+    return dues->fn(entry->due_unix_ms, entry->id, entry->unit, dues->ctx);
+}
+
+int queue_read_due(struct queue *queue, const char *domain, enum queue_lane lane, int64_t until_ms,
+                   queue_due_fn fn, void *ctx, int64_t *later_out)
+{
+    struct plain_dues dues = {fn, ctx};
+    return queue_draw_due(queue, domain, lane, 0, until_ms, tell_plain, &dues, later_out);
 }
 
 /* ---- damaged ---- */

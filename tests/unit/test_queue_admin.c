@@ -189,6 +189,53 @@ static void bounce_leaves_the_message_to_the_delivery_side(void **state)
     assert_int_equal(act(f, id, QUEUE_VERB_BOUNCE, &first, 1), 1);
 }
 
+static bool add_entry(const struct queue_due_entry *entry, void *ctx)
+{
+    struct rows *rows = ctx;
+    size_t at = strlen(rows->text);
+    (void)snprintf(rows->text + at, sizeof rows->text - at, "%s%lld",
+                   entry->bounce_only ? "b" : "@", (long long)entry->due_unix_ms);
+    return true;
+}
+
+static void check_draw(struct fixture *f, int64_t from, const char *want)
+{
+    struct rows rows = {.mark = '@'};
+    assert_int_equal(queue_draw_due(f->queue, "x.example", QUEUE_LANE_RETRY, from, INT64_MAX,
+                                    add_entry, &rows, NULL),
+                     0);
+    assert_string_equal(rows.text, want);
+}
+
+static void a_draw_tells_what_needs_no_delivery(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    uint64_t other = 0;
+    assert_int_equal(fixture_accept(f, "a@x.example b@x.example", "1", 1, &id), 0);
+    assert_int_equal(fixture_accept(f, "c@x.example", "1", 1, &other), 0);
+    assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_WAITING, 4000), 0);
+    assert_int_equal(fixture_record(f, other, 0, 0, QUEUE_RCPT_WAITING, 7000), 0);
+    check_draw(f, 0, "@4000@7000");
+    check_draw(f, 4000, "@4000@7000");
+    check_draw(f, 4001, "@7000");
+    check_draw(f, 7001, "");
+    assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_BOUNCE_PENDING, 4000), 0);
+    assert_int_equal(fixture_record(f, id, 0, 1, QUEUE_RCPT_DELIVERED, 4000), 0);
+    assert_int_equal(act(f, id, QUEUE_VERB_BOUNCE, NULL, 0), 0); /* in its place, but marked */
+    check_draw(f, 0, "b4000@7000");
+    assert_int_equal(act(f, id, QUEUE_VERB_HOLD, NULL, 0), 0);
+    check_draw(f, 0, "@7000");
+    assert_int_equal(act(f, id, QUEUE_VERB_RELEASE, NULL, 0), 0);
+    check_draw(f, 0, "b4000@7000");
+    fixture_settle(f);
+    assert_int_equal(f->removed_count, 2); /* the bounce and the hold: what waits in memory ends */
+    fixture_reopen(f);
+    check_draw(f, 0, "b4000@7000");
+    assert_int_equal(fixture_record(f, other, 0, 0, QUEUE_RCPT_BOUNCE_PENDING, 7000), 0);
+    check_draw(f, 0, "b4000b7000"); /* the delivery side's own: the queue was full */
+}
+
 static void a_fresh_unit_bounced_was_tried(void **state)
 {
     struct fixture *f = *state;
@@ -349,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_fresh_unit_held_comes_back_parked, setup, teardown),
         cmocka_unit_test_setup_teardown(an_outcome_of_a_held_unit_leaves_it_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_draw_tells_what_needs_no_delivery, setup, teardown),
         cmocka_unit_test_setup_teardown(bounce_leaves_the_message_to_the_delivery_side, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_fresh_unit_bounced_was_tried, setup, teardown),
