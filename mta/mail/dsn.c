@@ -1,5 +1,5 @@
-/* mta/mail/dsn.c - a failure notification: words for a person, fields for a program, the original's
- * header. The words are in dsn_text.c. RFC 3461, 3464, 6522; Auto-Submitted and In-Reply-To by RFC
+/* mta/mail/dsn.c - a notification: words for a person, fields for a program, the original's header.
+ * The words are in dsn_text.c. RFC 3461, 3464, 6522; Auto-Submitted and In-Reply-To by RFC
  * 3834.
  *
  * Addresses and replies come from outside: whatever is not printable ASCII is replaced before it is
@@ -74,16 +74,18 @@ static bool skip_number(const char **p)
     return *p > start && *p - start <= 3;
 }
 
-const char *dsn_status(const struct dsn_recipient *recipient)
+const char *dsn_status(const struct dsn *dsn, const struct dsn_recipient *recipient)
 {
+    bool delayed = dsn->kind == DSN_DELAYED;
+    const char *general = delayed ? "4.0.0" : "5.0.0";
     const char *p = recipient->status;
-    if (p == NULL || (*p != '4' && *p != '5') || p[1] != '.')
-        return "5.0.0";
+    if (p == NULL || (*p != '4' && (delayed || *p != '5')) || p[1] != '.')
+        return general;
     p += 2;
     if (!skip_number(&p) || *p != '.')
-        return "5.0.0";
+        return general;
     p++;
-    return skip_number(&p) && *p == '\0' ? recipient->status : "5.0.0";
+    return skip_number(&p) && *p == '\0' ? recipient->status : general;
 }
 
 /* ---- the part for programs: message/delivery-status ---- */
@@ -109,7 +111,8 @@ static void add_time(struct buf *out, const char *name, int64_t unix_ms)
     (void)buf_printf(out, "%s %s\r\n", name, date);
 }
 
-static void add_diagnostic(struct buf *out, const struct dsn_recipient *recipient)
+static void add_diagnostic(struct buf *out, const struct dsn *dsn,
+                           const struct dsn_recipient *recipient)
 {
     struct fold fold;
     char text[DSN_TEXT_MAX + 1];
@@ -123,7 +126,7 @@ static void add_diagnostic(struct buf *out, const struct dsn_recipient *recipien
     } else {
         char code[32];
         (void)snprintf(code, sizeof code, "smtp; %" PRIu16 " %s", recipient->code,
-                       dsn_status(recipient));
+                       dsn_status(dsn, recipient));
         fold_word(&fold, str_from(code));
     }
     fold_words(&fold, str_from(text), DSN_WORD_MAX);
@@ -139,11 +142,15 @@ static void add_status(struct buf *out, const struct dsn *dsn)
         const struct dsn_recipient *recipient = &dsn->recipients[i];
         (void)buf_add_text(out, "\r\n");
         add_typed(out, "Final-Recipient:", "rfc822;", recipient->address);
-        (void)buf_printf(out, "Action: failed\r\nStatus: %s\r\n", dsn_status(recipient));
+        (void)buf_printf(out, "Action: %s\r\nStatus: %s\r\n",
+                         dsn->kind == DSN_DELAYED ? "delayed" : "failed",
+                         dsn_status(dsn, recipient));
         if (recipient->remote_host != NULL && recipient->remote_host[0] != '\0')
             add_typed(out, "Remote-MTA:", "dns;", recipient->remote_host);
-        add_diagnostic(out, recipient);
+        add_diagnostic(out, dsn, recipient);
         add_time(out, "Last-Attempt-Date:", recipient->last_attempt_unix_ms);
+        if (dsn->kind == DSN_DELAYED)
+            add_time(out, "Will-Retry-Until:", dsn->retry_until_unix_ms);
     }
 }
 
@@ -266,7 +273,9 @@ static void add_header(struct buf *out, const struct dsn *dsn, const char *bound
     fold_begin(&fold, out, "To:");
     fold_word(&fold, str_from(to));
     fold_end(&fold);
-    (void)buf_add_text(out, "Subject: Your message could not be delivered\r\n");
+    (void)buf_add_text(out, dsn->kind == DSN_DELAYED
+                                ? "Subject: Your message is delayed and will be tried again\r\n"
+                                : "Subject: Your message could not be delivered\r\n");
     add_time(out, "Date:", dsn->now_unix_ms);
     (void)buf_printf(out, "Message-ID: <%s@%s>\r\n", dsn->own_id, dsn->reporting_mta);
     add_references(out, dsn->original_header);

@@ -1,4 +1,5 @@
-/* mta/mail/dsn.h - building a failure notification: multipart/report, RFC 3461-3464, 6522. Pure. */
+/* mta/mail/dsn.h - building a notification of a failure or a delay: multipart/report, RFC
+ * 3461-3464, 6522. Pure. */
 #ifndef MTA_MAIL_DSN_H
 #define MTA_MAIL_DSN_H
 
@@ -14,16 +15,24 @@ struct dsn_recipient {
     bool expired;                 /* given up after retries: the text says so */
 };
 
+enum dsn_kind {
+    DSN_FAILED,  /* given up: Action: failed, Status 5.x (or the last 4.x) */
+    DSN_DELAYED, /* tried again until a time: Action: delayed, Status 4.x */
+};
+
 struct dsn {
-    const char *reporting_mta; /* our hostname */
-    const char *to;            /* the sender of the failed message */
-    const char *id;            /* queue id of the failed message */
-    const char *own_id;        /* for Message-ID; unique */
+    enum dsn_kind kind;
+    int64_t retry_until_unix_ms; /* DSN_DELAYED; 0: not known */
+    const char *reporting_mta;   /* our hostname */
+    const char *to;              /* the sender of the message */
+    const char *id;              /* queue id of the message */
+    const char *own_id;          /* for Message-ID; unique */
     int64_t arrival_unix_ms;
     int64_t now_unix_ms;
     const struct dsn_recipient *recipients;
     size_t recipient_count;
-    /* Header section of the failed message; at most 64 KiB of whole lines are attached as
+    size_t more_recipients; /* that it holds for as well, but are not listed */
+    /* Header section of the message; at most 64 KiB of whole lines are attached as
      * text/rfc822-headers; 8-bit bytes make that part 8bit. */
     struct str original_header;
 };

@@ -56,9 +56,9 @@ static const struct advice_row {
     {"4.6", ADVICE_OTHER},  {"4.", ADVICE_UNREACHABLE}, {"7.", ADVICE_RULES},
 };
 
-static enum advice advise(const struct dsn_recipient *recipient)
+static enum advice advise(const struct dsn *dsn, const struct dsn_recipient *recipient)
 {
-    struct str detail = str_from(dsn_status(recipient) + 2);
+    struct str detail = str_from(dsn_status(dsn, recipient) + 2);
     for (size_t i = 0; i < sizeof advice_rows / sizeof advice_rows[0]; i++) {
         struct str row = str_from(advice_rows[i].detail);
         bool group = row.p[row.len - 1] == '.';
@@ -98,11 +98,14 @@ static void add_paragraph(struct buf *out, const char *mark, size_t lead, const 
 }
 
 /* Who said what follows, and whether it was the last of many tries. */
-static void add_source(struct buf *out, const struct dsn_recipient *recipient)
+static void add_source(struct buf *out, const struct dsn *dsn,
+                       const struct dsn_recipient *recipient)
 {
     char host[DSN_ADDRESS_MAX + 1];
     char line[DSN_ADDRESS_MAX + 128];
-    const char *tries = recipient->expired ? "Given up after several tries. At the last one: " : "";
+    const char *tries = dsn->kind == DSN_DELAYED ? "At the last try: "
+                        : recipient->expired     ? "Given up after several tries. At the last one: "
+                                                 : "";
 
     dsn_make_address(recipient->remote_host, host);
     if (recipient->code == 0)
@@ -117,7 +120,8 @@ static void add_source(struct buf *out, const struct dsn_recipient *recipient)
     add_paragraph(out, "    ", 4, line);
 }
 
-static void add_recipient(struct buf *out, const struct dsn_recipient *recipient)
+static void add_recipient(struct buf *out, const struct dsn *dsn,
+                          const struct dsn_recipient *recipient)
 {
     char address[DSN_ADDRESS_MAX + 1];
     char text[DSN_TEXT_MAX + 1];
@@ -126,10 +130,10 @@ static void add_recipient(struct buf *out, const struct dsn_recipient *recipient
     dsn_make_address(recipient->address, address);
     dsn_make_text(recipient->text, text);
     (void)buf_printf(out, "\r\n  <%s>\r\n", address);
-    add_source(out, recipient);
+    add_source(out, dsn, recipient);
     if (recipient->code != 0)
         (void)snprintf(line, sizeof line, "%" PRIu16 " %s %s", recipient->code,
-                       dsn_status(recipient), text);
+                       dsn_status(dsn, recipient), text);
     else
         (void)snprintf(line, sizeof line, "%s", text[0] != '\0' ? text : "the reason is not known");
     add_paragraph(out, "      ", 6, line);
@@ -138,17 +142,26 @@ static void add_recipient(struct buf *out, const struct dsn_recipient *recipient
 static void add_recipients(struct buf *out, const struct dsn *dsn)
 {
     for (size_t i = 0; i < dsn->recipient_count && i < RECIPIENTS_MAX; i++)
-        add_recipient(out, &dsn->recipients[i]);
+        add_recipient(out, dsn, &dsn->recipients[i]);
     if (dsn->recipient_count > RECIPIENTS_MAX)
         (void)buf_printf(out, "\r\n  and %zu more, listed in the delivery report below.\r\n",
                          dsn->recipient_count - RECIPIENTS_MAX);
+    if (dsn->more_recipients > 0)
+        (void)buf_printf(out, "\r\n  The same holds for %zu more.\r\n", dsn->more_recipients);
 }
 
 static void add_advice(struct buf *out, const struct dsn *dsn)
 {
     bool fits[ADVICE_COUNT] = {false};
+    if (dsn->kind == DSN_DELAYED) {
+        (void)buf_add_text(out, "\r\n");
+        add_paragraph(out, "", 0,
+                      "You need not do anything, and need not send the message again. If it cannot "
+                      "wait, tell the recipient in another way.");
+        return;
+    }
     for (size_t i = 0; i < dsn->recipient_count; i++)
-        fits[advise(&dsn->recipients[i])] = true;
+        fits[advise(dsn, &dsn->recipients[i])] = true;
     (void)buf_add_text(out, "\r\nWhat you can do:\r\n\r\n");
     for (size_t i = 0; i < ADVICE_COUNT; i++) {
         if (fits[i])
@@ -156,18 +169,39 @@ static void add_advice(struct buf *out, const struct dsn *dsn)
     }
 }
 
-void dsn_add_words(struct buf *out, const struct dsn *dsn)
+/* Sentences that begin with what happened and end with what comes next. */
+static void add_verdict(struct buf *out, const struct dsn *dsn)
 {
-    char date[TIME_TEXT_MAX];
+    char date[TIME_TEXT_MAX], until[TIME_TEXT_MAX + 8] = "";
     char line[512];
+    const char *whom = dsn->recipient_count == 1 ? "the address" : "the addresses";
 
     time_rfc5322(dsn->arrival_unix_ms, date);
-    (void)buf_printf(out, "This is the mail system at %s.\r\n\r\n", dsn->reporting_mta);
+    if (dsn->kind == DSN_FAILED) {
+        (void)snprintf(line, sizeof line,
+                       "I am sorry: your message of %s could not be delivered to %s below. It will "
+                       "not be tried again.",
+                       date, whom);
+        add_paragraph(out, "", 0, line);
+        return;
+    }
+    if (dsn->retry_until_unix_ms > 0) {
+        memcpy(until, " until ", sizeof " until ");
+        time_rfc5322(dsn->retry_until_unix_ms, until + strlen(until));
+    }
     (void)snprintf(line, sizeof line,
-                   "I am sorry: your message of %s could not be delivered to %s below. It will not "
-                   "be tried again.",
-                   date, dsn->recipient_count == 1 ? "the address" : "the addresses");
+                   "Your message of %s could not be delivered to %s below so far. This is a notice "
+                   "only: it will be tried again%s. If it fails for good, you will be told.",
+                   date, whom, until);
     add_paragraph(out, "", 0, line);
+}
+
+void dsn_add_words(struct buf *out, const struct dsn *dsn)
+{
+    char line[512];
+
+    (void)buf_printf(out, "This is the mail system at %s.\r\n\r\n", dsn->reporting_mta);
+    add_verdict(out, dsn);
     add_recipients(out, dsn);
     add_advice(out, dsn);
     (void)snprintf(line, sizeof line,

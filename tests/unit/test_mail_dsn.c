@@ -188,6 +188,53 @@ static void test_whole(void **state)
     buf_deinit(&report.message);
 }
 
+/* A notice of delay: Action, a 4.x Status always, and until when it will be tried (RFC 3464 section
+ * 2.3.9); no words of giving up, and no advice but to wait. */
+static void test_delayed(void **state)
+{
+    static const struct dsn_recipient recipients[] = {
+        {.address = "bob@example.net",
+         .status = "4.2.1",
+         .code = 451,
+         .text = "try later",
+         .remote_host = "mx.example.net",
+         .last_attempt_unix_ms = NOW},
+        {.address = "carl@example.net", .status = "5.7.1", .text = "connection timed out"},
+        {.address = "dora@example.net"},
+    };
+    (void)state;
+    struct dsn dsn = make_dsn(recipients, 3);
+    struct report report;
+    dsn.kind = DSN_DELAYED;
+    dsn.retry_until_unix_ms = NOW + 86400000;
+    dsn.more_recipients = 42;
+    build(&dsn, &report);
+    assert_true(
+        holds(report.header, "\r\nSubject: Your message is delayed and will be tried again\r\n"));
+    assert_true(holds(report.parts[1], "Final-Recipient: rfc822; bob@example.net\r\n"
+                                       "Action: delayed\r\n"
+                                       "Status: 4.2.1\r\n"
+                                       "Remote-MTA: dns; mx.example.net\r\n"
+                                       "Diagnostic-Code: smtp; 451 4.2.1 try later\r\n"
+                                       "Last-Attempt-Date: Wed, 25 Nov 2026 00:52:06 +0000\r\n"
+                                       "Will-Retry-Until: Thu, 26 Nov 2026 00:52:06 +0000\r\n"));
+    assert_int_equal(count(report.parts[1], "\r\nAction: delayed\r\nStatus: 4.0.0\r\n"), 2);
+    assert_int_equal(count(report.parts[1], "\r\nWill-Retry-Until: "), 3);
+    assert_true(holds(report.parts[0], "At the last try: the server mx.example.net answered:"));
+    assert_true(holds(report.parts[0], "until Thu, 26 Nov 2026 00:52:06 +0000. If"));
+    assert_true(holds(report.parts[0], "The same holds for 42 more."));
+    assert_true(holds(report.parts[0], "You need not do anything"));
+    assert_false(holds(report.parts[0], "sorry"));
+    assert_false(holds(report.parts[0], "What you can do"));
+    buf_deinit(&report.message);
+
+    dsn.retry_until_unix_ms = 0;
+    build(&dsn, &report);
+    assert_int_equal(count(report.parts[1], "Will-Retry-Until: "), 0);
+    assert_true(holds(report.parts[0], "again. If it fails"));
+    buf_deinit(&report.message);
+}
+
 static const struct recipient_case {
     struct dsn_recipient recipient;
     const char *status;     /* in the report */
@@ -486,15 +533,11 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_recipients),
-        cmocka_unit_test(test_foreign_addresses),
-        cmocka_unit_test(test_many_recipients),
-        cmocka_unit_test(test_largest),
-        cmocka_unit_test(test_original_is_cut),
-        cmocka_unit_test(test_original),
-        cmocka_unit_test(test_boundary_is_new),
-        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_whole),           cmocka_unit_test(test_delayed),
+        cmocka_unit_test(test_recipients),      cmocka_unit_test(test_foreign_addresses),
+        cmocka_unit_test(test_many_recipients), cmocka_unit_test(test_largest),
+        cmocka_unit_test(test_original_is_cut), cmocka_unit_test(test_original),
+        cmocka_unit_test(test_boundary_is_new), cmocka_unit_test(test_references),
         cmocka_unit_test(test_no_room),
     };
     setenv("TZ", "UTC", 1);
