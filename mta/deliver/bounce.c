@@ -1,6 +1,6 @@
-/* mta/deliver/bounce.c - a delivery status notification for what failed for good in one attempt
- * (RFC 3461 section 6.2, RFC 3464): a new message from <>, stored in the transaction that records
- * the failure. */
+/* mta/deliver/bounce.c - a delivery status notification for what failed for good, or is late, in
+ * one attempt (RFC 3461 section 6.2, RFC 3464): a new message from <>, stored in the transaction
+ * that records the failure or deferral. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +11,9 @@
 #include "mta/mail/dsn.h"
 #include "mta/smtp/address.h"
 
-#define DSN_MAX    ((size_t)2 * 1024 * 1024) /* settle.c bounds the recipients */
-#define HEADER_MAX ((size_t)64 * 1024)
+#define DSN_MAX        ((size_t)2 * 1024 * 1024) /* settle.c bounds the recipients that failed */
+#define HEADER_MAX     ((size_t)64 * 1024)
+#define RECIPIENTS_MAX 200 /* told of a delay; it counts those beyond */
 
 struct bounce {
     struct buf bytes;
@@ -45,24 +46,36 @@ static void hash_body(struct bounce *bounce, size_t header_len)
     tls_sha256_free(&sha);
 }
 
-static size_t collect_failed(const struct delivery *d, struct dsn_recipient *failed, int64_t now)
+static bool is_told(const struct delivery *d, size_t i, bool delayed)
 {
-    size_t count = 0;
+    if (d->outcomes[i].kind == OUTCOME_NONE)
+        return false;
+    if (delayed)
+        return d->states[i] == QUEUE_RCPT_WAITING;
+    return d->states[i] == QUEUE_RCPT_FAILED || d->states[i] == QUEUE_RCPT_EXPIRED;
+}
+
+static void collect(const struct delivery *d, struct dsn_recipient *recipients, struct dsn *dsn)
+{
+    bool delayed = dsn->kind == DSN_DELAYED;
+    dsn->recipients = recipients;
     for (size_t i = 0; i < d->envelope->recipient_count; i++) {
-        if (d->outcomes[i].kind == OUTCOME_NONE ||
-            (d->states[i] != QUEUE_RCPT_FAILED && d->states[i] != QUEUE_RCPT_EXPIRED))
+        if (!is_told(d, i, delayed))
             continue;
-        failed[count++] = (struct dsn_recipient){
+        if (delayed && dsn->recipient_count == RECIPIENTS_MAX) {
+            dsn->more_recipients++;
+            continue;
+        }
+        recipients[dsn->recipient_count++] = (struct dsn_recipient){
             .address = d->envelope->recipients[i].address,
             .status = d->outcomes[i].status,
             .code = d->outcomes[i].code,
             .text = d->outcomes[i].text,
             .remote_host = d->host,
-            .last_attempt_unix_ms = now,
+            .last_attempt_unix_ms = dsn->now_unix_ms,
             .expired = d->states[i] == QUEUE_RCPT_EXPIRED,
         };
     }
-    return count;
 }
 
 static struct str read_header(const struct delivery *d, char *buf)
@@ -107,10 +120,11 @@ static bool address_it(struct bounce *bounce, const struct delivery *d, const st
     return true;
 }
 
-struct bounce *bounce_new(const struct delivery *d, const struct config *config)
+struct bounce *bounce_new(const struct delivery *d, const struct config *config,
+                          int64_t retry_until_unix_ms)
 {
     struct bounce *bounce = mem_alloc(sizeof *bounce);
-    struct dsn_recipient *failed = mem_alloc(d->envelope->recipient_count * sizeof *failed);
+    struct dsn_recipient *told = mem_alloc(d->envelope->recipient_count * sizeof *told);
     char *header = mem_alloc(HEADER_MAX);
     char id[QUEUE_ID_TEXT], own_id[33];
     int64_t now = time_wall_ms();
@@ -122,16 +136,17 @@ struct bounce *bounce_new(const struct delivery *d, const struct config *config)
     queue_id_text(d->unit->id, id);
     own_id_text(own_id, sizeof own_id);
     struct dsn dsn = {
+        .kind = retry_until_unix_ms > 0 ? DSN_DELAYED : DSN_FAILED,
+        .retry_until_unix_ms = retry_until_unix_ms,
         .reporting_mta = config->hostname,
         .to = d->envelope->sender,
         .id = id,
         .own_id = own_id,
         .arrival_unix_ms = d->envelope->accepted_unix_ms,
         .now_unix_ms = now,
-        .recipients = failed,
-        .recipient_count = collect_failed(d, failed, now),
         .original_header = read_header(d, header),
     };
+    collect(d, told, &dsn);
     ok = ok && dsn_build(&dsn, &bounce->bytes, &header_len, &is_8bit);
     if (ok) {
         struct str all = buf_str(&bounce->bytes);
@@ -146,7 +161,7 @@ struct bounce *bounce_new(const struct delivery *d, const struct config *config)
         bounce_free(&bounce);
     }
     free(header);
-    free(failed);
+    free(told);
     return bounce;
 }
 

@@ -486,6 +486,7 @@ void connection_open(struct worker *worker, struct site *site)
     uv_timer_init(loop_uv(worker->loop), &c->timer);
     c->timer.data = c;
     c->armed_ms = UINT64_MAX;
+    c->opened_ms = time_monotonic_ms();
     loop_load_add(worker->loop, 1);
     if (worker->stopping || !connection_take_unit(c)) {
         connection_end(c);

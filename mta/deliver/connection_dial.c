@@ -121,9 +121,9 @@ static void on_exhausted(const struct mail_outcome *reason, void *ctx)
         connection_give_up(c);
     bool standing = scheduler_connections_standing(scheduler, c->site) > (c->counted ? 1u : 0u);
     if (!standing && !c->reached_ready && c->last.kind != OUTCOME_NONE && !c->worker->stopping) {
-        struct unit_list rest = scheduler_take_all(scheduler, c->site, SCHEDULER_WINDOW_MAX);
-        settle_list(c->worker, &rest, &c->last, site_target(c->site)->hosts[0].name, c->host,
-                    c->address);
+        struct settle_place place = {site_target(c->site)->hosts[0].name, c->host, c->address};
+        struct unit_list rest = scheduler_take_all(scheduler, c->site);
+        settle_list(c->worker, &rest, &c->last, c->opened_ms, &place);
     }
     connection_end(c);
 }

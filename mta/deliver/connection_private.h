@@ -32,7 +32,8 @@ struct connection {
     struct settings *settings;
     enum connection_state state;
     uv_timer_t timer;
-    uint64_t armed_ms; /* when it fires */
+    uint64_t armed_ms;  /* when it fires */
+    uint64_t opened_ms; /* monotonic */
     bool timer_closed;
 
     struct walk *walk;

@@ -39,11 +39,11 @@ static bool load(struct connection *c, struct unit *unit)
     case DELIVERY_READY:
         break;
     case DELIVERY_LATER:
-        scheduler_finish(deliver->scheduler, unit);
+        scheduler_forget(deliver->scheduler, unit);
         feeder_recover(deliver->feeder);
         return false;
     case DELIVERY_SKIP:
-        scheduler_finish(deliver->scheduler, unit);
+        scheduler_forget(deliver->scheduler, unit);
         return false;
     }
     snprintf(delivery->site, sizeof delivery->site, "%s", site_target(c->site)->hosts[0].name);
@@ -259,15 +259,12 @@ void connection_drop_unit(struct connection *c)
     }
     delivery_free(&c->delivery);
     c->in_transaction = false;
-    if (c->worker->stopping) { /* it waits in the store as it did */
-        scheduler_finish(scheduler, unit);
-        return;
-    }
-    if (unit->requeued) {
-        scheduler_finish(scheduler, unit);
-        feeder_recover(deliver->feeder);
+    if (c->worker->stopping || unit->requeued) { /* it waits in the store as it did */
+        scheduler_forget(scheduler, unit);
+        if (!c->worker->stopping)
+            feeder_recover(deliver->feeder);
         return;
     }
     unit->requeued = true;
-    scheduler_requeue(scheduler, c->site, unit);
+    scheduler_requeue(scheduler, unit);
 }

@@ -9,6 +9,7 @@
 
 #include "mta/base/time.h"
 #include "mta/deliver/deliver_private.h"
+#include "mta/deliver/retry.h"
 
 /* ---- settings ---- */
 
@@ -159,20 +160,36 @@ void deliver_on_fresh(const struct queue_unit_ref *units, size_t count, void *ct
         enum offer offer =
             scheduler_offer(deliver->scheduler, units[i].id, units[i].unit, units[i].domain);
         if (offer == OFFER_FULL)
-            queue_park(deliver->queue, units[i].id, units[i].unit, time_wall_ms());
+            feeder_park(deliver->feeder, units[i].id, units[i].unit);
     }
 }
 
 void deliver_on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
 {
-    (void)lane;
     struct deliver *deliver = ctx;
-    if (due_unix_ms > time_wall_ms())
-        feeder_expect(deliver->feeder, due_unix_ms);
-    else if (!scheduler_mark_backlog(deliver->scheduler, domain))
-        feeder_look_again(deliver->feeder);
-    else
-        feeder_wake(deliver->feeder);
+    /* What is due later is found in the store in its time, if nothing of the domain is in memory.
+     */
+    bool placed = scheduler_note_due(deliver->scheduler, domain, lane, due_unix_ms,
+                                     due_unix_ms <= time_wall_ms());
+    feeder_expect(deliver->feeder, due_unix_ms, !placed);
+}
+
+void deliver_on_changed(uint64_t id, void *ctx)
+{
+    struct deliver *deliver = ctx;
+    scheduler_changed(deliver->scheduler, id);
+}
+
+int64_t deliver_horizon(struct deliver *deliver, int64_t now_unix_ms)
+{
+    struct settings *settings = deliver_settings(deliver);
+    struct retry_schedule schedule = {
+        .intervals_ms = settings->config->retry.intervals_ms,
+        .interval_count = settings->config->retry.interval_count,
+    };
+    int64_t horizon = retry_horizon(&schedule, now_unix_ms);
+    settings_unref(&settings);
+    return horizon;
 }
 
 /* ---- workers ---- */
@@ -240,7 +257,7 @@ void worker_check_stopped(struct worker *worker)
 {
     struct deliver *deliver = worker->deliver;
     if (!worker->stopping || worker->closed || worker->connections != NULL ||
-        worker->recording > 0 || worker->signing > 0 || worker->failing > 0 ||
+        worker->recording > 0 || worker->signing > 0 || worker->failing != NULL ||
         worker->resolving != NULL)
         return;
     worker->closed = true;
@@ -333,6 +350,7 @@ int deliver_new(const struct config *config, struct log *log, struct deliver **d
         return -1;
     struct deliver *deliver = mem_alloc(sizeof *deliver);
     pthread_mutex_init(&deliver->lock, NULL);
+    clock_init(&deliver->clock, time_wall_ms(), time_monotonic_ms());
     deliver->log = log;
     deliver->settings = settings;
     deliver->memory = memory_new();
@@ -392,6 +410,8 @@ int deliver_reload(struct deliver *deliver, const struct config *config, char *e
     pthread_mutex_unlock(&deliver->lock);
     settings_unref(&old);
     scheduler_reload(deliver->scheduler, config);
+    if (deliver->feeder != NULL)
+        feeder_look_again(deliver->feeder); /* the intervals may be shorter now */
     return 0;
 }
 
@@ -421,6 +441,7 @@ void deliver_free(struct deliver **deliverp)
     signature_cache_free(&deliver->signatures);
     settings_unref(&deliver->settings);
     free(deliver->workers);
+    clock_deinit(&deliver->clock);
     pthread_mutex_destroy(&deliver->lock);
     free(deliver);
     *deliverp = NULL;

@@ -37,6 +37,7 @@ void deliver_free(struct deliver **deliverp); /* after loops_stop */
 /* Hooks of struct queue_options; ctx is the deliver. Writer thread. */
 void deliver_on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx);
 void deliver_on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx);
+void deliver_on_changed(uint64_t id, void *ctx); /* on_removed: an admin's step */
 
 struct deliver_counts {
     size_t units;  /* in memory */

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "dns/dns.h"
+#include "mta/deliver/clock.h"
 #include "mta/deliver/deliver.h"
 #include "mta/deliver/memory.h"
 #include "mta/deliver/outcome.h"
@@ -30,6 +31,7 @@ struct settings *settings_ref(struct settings *settings);
 void settings_unref(struct settings **settingsp);
 
 struct connection;
+struct failing;
 
 /* One a loop. */
 struct worker {
@@ -42,7 +44,9 @@ struct worker {
     size_t recording;               /* outcomes handed to the writer, not yet answered */
     size_t signing;                 /* in the thread pool */
     struct resolving *resolving;
-    size_t failing; /* lists of units being settled in steps */
+    struct failing *failing, *failing_last; /* lists of units being settled; first: its turn */
+    size_t failing_in_flight;               /* of their outcomes, how many the writer has */
+    bool failing_posted;
     bool stopping, closed;
     uv_timer_t grace; /* once stopping */
     uint64_t random;  /* xorshift state */
@@ -63,6 +67,7 @@ struct deliver {
     struct signature_cache *signatures;
 
     struct feeder *feeder; /* lives on the first loop; set before the writer's hooks can want it */
+    struct clock clock;
     atomic_uint_fast64_t delivered, deferred, bounced, expired;
 
     atomic_size_t workers_left; /* until all have stopped */
@@ -75,24 +80,28 @@ struct settings *deliver_settings(struct deliver *deliver); /* a reference; any 
 struct worker *deliver_least_busy(struct deliver *deliver);
 uint32_t worker_random(struct worker *worker);
 void worker_check_stopped(struct worker *worker); /* call when something of it ended */
+/* What is due later than this cannot be meant. Any thread. */
+int64_t deliver_horizon(struct deliver *deliver, int64_t now_unix_ms);
 
 /* ---- resolve.c: domain -> site ---- */
 void resolve_start(struct deliver *deliver, struct domain *domain); /* scheduler hook */
 void resolve_cancel_all(struct worker *worker);
 
-/* ---- feeder.c: store -> scheduler, on the first loop ---- */
+/* ---- feeder.c: store -> scheduler, on the first loop. All but the first three: any thread ---- */
 struct feeder *feeder_new(struct deliver *deliver, struct loop *loop, uint64_t boundary);
-void feeder_start(struct feeder *feeder);
-void feeder_expect(struct feeder *feeder,
-                   int64_t due_unix_ms); /* any thread: be awake at that time */
-void feeder_look_again(
-    struct feeder *feeder); /* any thread: a domain with due work found no room in memory */
-/* Any thread: a unit had to be forgotten although it waits in the store, which cannot be trusted to
- * tell of it (an I/O error): all is read anew in a few seconds. */
-void feeder_recover(struct feeder *feeder);
-void feeder_wake(struct feeder *feeder); /* any thread: something became due or has room */
-void feeder_stop(struct feeder *feeder); /* on its loop */
+void feeder_stop(struct feeder *feeder);
 void feeder_free(struct feeder **feederp);
+void feeder_start(struct feeder *feeder);
+void feeder_wake(struct feeder *feeder); /* something became due or has room */
+/* An entry of the store at this time; unplaced: it is due and its domain found no room. */
+void feeder_expect(struct feeder *feeder, int64_t due_unix_ms, bool unplaced);
+/* A fresh unit found no room: it enters the store's order of work, or is offered again later. */
+void feeder_park(struct feeder *feeder, uint64_t id, uint16_t unit);
+/* A unit had to be forgotten although it waits in the store, which cannot be trusted to tell of it
+ * (an I/O error): all is read anew in a few seconds. */
+void feeder_recover(struct feeder *feeder);
+/* The clock was set, or the schedule: what is due when is read anew. */
+void feeder_look_again(struct feeder *feeder);
 
 /* ---- connection.c ---- */
 void connection_open(struct worker *worker, struct site *site);
@@ -107,14 +116,24 @@ typedef void (*settle_fn)(void *ctx);
  * in the store the unit is finished and, if given, on_done called on the worker's loop. Takes the
  * delivery. */
 void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx);
-/* One outcome for all waiting recipients of each unit, in steps of a few a loop turn. Takes the
- * list. */
+
+/* ---- failing.c: many units at once ---- */
+struct settle_place {
+    const char *site, *host, *address; /* "" where there is none */
+};
+/* One outcome for all waiting recipients of each unit, a few at a time. Takes the list. since_ms:
+ * monotonic, when the attempt began that failed. */
 void settle_list(struct worker *worker, struct unit_list *units, const struct mail_outcome *outcome,
-                 const char *site, const char *host, const char *address);
+                 uint64_t since_ms, const struct settle_place *place);
+/* On the first loop: there are units that were changed in the store. */
+void settle_changed(struct deliver *deliver);
 
 /* ---- bounce.c ---- */
 struct bounce; /* a DSN ready for queue_record */
-struct bounce *bounce_new(const struct delivery *delivery, const struct config *config);
+/* Of what has failed for good or, with a time, of what waits after this attempt and will be tried
+ * until then. NULL (and logged): none can be made. */
+struct bounce *bounce_new(const struct delivery *delivery, const struct config *config,
+                          int64_t retry_until_unix_ms);
 const struct queue_bounce *bounce_queue(const struct bounce *bounce);
 void bounce_free(struct bounce **bouncep);
 

@@ -14,6 +14,12 @@ struct last_words {
     struct delivery *delivery;
 };
 
+/* What `mtactl bounce` writes: no failure of ours has this status without a host or a code. */
+static bool is_by_admin(const struct queue_attempt *attempt)
+{
+    return attempt->code == 0 && attempt->host[0] == '\0' && strcmp(attempt->status, "5.7.0") == 0;
+}
+
 /* A pending bounce repeats what the last attempt said. */
 static bool take_last_words(uint32_t recipient, const struct queue_attempt *attempt, void *ctx)
 {
@@ -23,6 +29,7 @@ static bool take_last_words(uint32_t recipient, const struct queue_attempt *atte
         outcome_set(&delivery->outcomes[recipient], OUTCOME_FAILED, attempt->code, attempt->status,
                     attempt->text);
         snprintf(delivery->host, sizeof delivery->host, "%s", attempt->host);
+        delivery->by_admin = is_by_admin(attempt);
     }
     return true;
 }
@@ -52,12 +59,16 @@ static void collect_recipients(struct delivery *delivery)
     delivery->bounce_only = delivery->waiting_count == 0 && pending > 0;
 }
 
-static bool is_due(const struct queue_envelope *envelope, uint16_t number)
+static bool is_due(struct deliver *deliver, const struct queue_envelope *envelope, uint16_t number)
 {
     if (number >= envelope->unit_count)
         return false;
+    int64_t now = time_wall_ms();
     const struct queue_unit *unit = &envelope->units[number];
-    return !unit->done && !unit->held && unit->due_unix_ms <= time_wall_ms() + DUE_SLACK_MS;
+    if (unit->done || unit->held || unit->due_unix_ms == QUEUE_NEVER)
+        return false;
+    return unit->due_unix_ms <= now + DUE_SLACK_MS ||
+           unit->due_unix_ms > deliver_horizon(deliver, now);
 }
 
 enum delivery_load delivery_load(struct worker *worker, struct unit *unit,
@@ -70,7 +81,7 @@ enum delivery_load delivery_load(struct worker *worker, struct unit *unit,
     if (rc != 0)
         return DELIVERY_SKIP;
     const struct queue_envelope *envelope = queue_message_envelope(message);
-    if (!is_due(envelope, unit->number)) {
+    if (!is_due(worker->deliver, envelope, unit->number)) {
         queue_message_free(&message);
         return DELIVERY_SKIP;
     }

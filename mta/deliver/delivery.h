@@ -15,7 +15,8 @@ struct delivery {
     enum queue_rcpt_state *states; /* decided when settled */
     uint32_t *waiting;             /* recipients still to be sent to */
     size_t waiting_count;
-    bool bounce_only; /* nothing to send: a DSN that did not fit earlier */
+    bool bounce_only; /* nothing to send: a DSN that did not fit earlier, or that an admin wants */
+    bool by_admin;    /* of those, the latter: nobody has logged it yet */
     bool sent;        /* a final dot went out in this attempt */
 
     /* The transaction under way: the first batch_count of `waiting`. */
@@ -24,7 +25,7 @@ struct delivery {
     uint64_t offset; /* of the next content byte, the prefix counted first */
     char *prefix;    /* DKIM-Signature fields; NULL until signed */
     size_t prefix_len;
-    uint64_t started_ms;
+    uint64_t started_ms; /* monotonic */
 
     /* Where it went, for the record. */
     char host[256], address[48], tls[96], site[256];

@@ -1,54 +1,41 @@
-/* mta/deliver/feeder.c - draws units from the store into the scheduler: what an earlier run left
- * fresh, and what is due.
+/* mta/deliver/feeder.c - brings units from the store to the scheduler: what an earlier run left
+ * fresh, and what is due (supply.c says what). On the first loop, in steps of a few ms.
  *
- * On the first loop, in steps of a few ms. `next` is read in order of time up to now; a domain
- * found there is marked as having a backlog, and its `due` rows are drawn while its window has
- * room.
- *
- * `next` names only the earliest entry of a domain, and that of a unit in delivery stays there
- * until its outcome is recorded: what becomes due behind it is not seen by time alone. So while
- * units are in memory, and once more after the last of them, `next` is read from its beginning
- * every few seconds: a damaged record that is set aside leaves its entry in front of others until
- * then. */
+ * A fresh unit that finds no room in memory is parked: it enters the store's order of work. Only so
+ * many parkings are with the writer at a time; while they are, further units stay in `fresh`, from
+ * which they are offered again. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "mta/base/time.h"
 #include "mta/deliver/deliver_private.h"
+#include "mta/deliver/supply.h"
 
-#define FRESH_STEP       128
-#define DUE_STEP         1024
-#define PURGE_MS         60000
-#define BLOCKED_PURGE_MS 1000 /* the next purge while there are too many domains in memory */
-#define LONGEST_SLEEP_MS 60000
-#define BUSY_MS          200  /* look again while the scheduler is full */
-#define SWEEP_MS         2000 /* at least, between two readings of `next` from its beginning */
-#define SWEEP_SHARE      20   /* of the time at most one in so many goes into it */
+#define FRESH_STEP       64
+#define PARKING_MAX      256
+#define LONGEST_SLEEP_MS 10000 /* so soon a step of the clock is seen */
+#define BUSY_MS          200   /* look again while a domain finds no room, or after a failure */
+#define TIDY_MS          1000
 #define RECOVER_MS       10000
-#define FRESH_AGAIN_MS   600000 /* nothing should be found then; a lost unit would be */
+#define AGAIN_MS         600000 /* nothing should be found then; a lost unit would be */
 
 struct feeder {
     struct deliver *deliver;
     struct loop *loop;
     uv_timer_t timer;
-    uint64_t boundary; /* ids from here on are offered by the accepting commit itself */
-    uint64_t fresh_from;
+    struct supply supply;
+    uint64_t boundary;   /* ids from here on are offered by the accepting commit itself */
+    uint64_t fresh_from; /* ids before have been offered */
     bool fresh_done;
-    int64_t position_ms; /* in `next`: all before was seen */
-    enum queue_lane position_lane;
-    char position[QUEUE_DOMAIN_MAX + 1];
-    uint64_t purge_at_ms;
-    uint64_t swept_from_ms; /* monotonic: when this reading from the beginning was begun, */
-    uint64_t sweep_at_ms;   /* and the next is due; 0: while one is under way */
-    bool sweep_owed;        /* units have been in memory since the last one began */
-    uint64_t fresh_at_ms;   /* when `fresh` is read anew */
-    pthread_mutex_t lock;   /* stopped: no post to a loop that may be gone */
-    bool stopped;           /* changed on the loop only */
-    atomic_bool posted;
-    atomic_bool recover;              /* units were forgotten */
-    atomic_bool look_again;           /* domains before the position have due work */
-    _Atomic int64_t awake_at_unix_ms; /* when the timer fires, by the wall clock */
+    uint64_t tidy_at_ms, again_at_ms; /* monotonic */
+    pthread_mutex_t lock;             /* of the next four */
+    bool stopped;                     /* no post to a loop that may be gone */
+    bool posted;
+    size_t parking;         /* with the writer */
+    uint64_t left_in_fresh; /* the first id that could be neither offered nor parked */
+    atomic_bool recover, look_again;
+    _Atomic int64_t look_from_unix_ms; /* a due entry found no room; QUEUE_NEVER: none did */
+    _Atomic int64_t awake_at_unix_ms;  /* when the timer fires, by the wall clock */
 };
 
 static void step(struct feeder *feeder);
@@ -64,248 +51,209 @@ static void sleep_for(struct feeder *feeder, uint64_t ms)
     uv_timer_start(&feeder->timer, on_timer, ms, 0);
 }
 
+/* ---- parking ---- */
+
+static void on_parked(int result, void *ctx)
+{
+    struct feeder *feeder = ctx;
+    pthread_mutex_lock(&feeder->lock);
+    feeder->parking--;
+    bool wake = feeder->parking == PARKING_MAX / 2 || feeder->parking == 0;
+    pthread_mutex_unlock(&feeder->lock);
+    if (result != QUEUE_OK && result != QUEUE_ERR_CLOSED)
+        feeder_recover(feeder);
+    else if (wake)
+        feeder_wake(feeder);
+}
+
+/* @return false: too many are under way */
+static bool park(struct feeder *feeder, uint64_t id, uint16_t unit)
+{
+    struct queue_outcome outcome = {.id = id, .unit = unit, .due_unix_ms = time_wall_ms()};
+    pthread_mutex_lock(&feeder->lock);
+    bool room = feeder->parking < PARKING_MAX;
+    if (room && !feeder->stopped) {
+        feeder->parking++;
+        queue_record(feeder->deliver->queue, feeder->deliver->workers[0].port, &outcome, on_parked,
+                     feeder);
+    }
+    if (!room && id < feeder->left_in_fresh)
+        feeder->left_in_fresh = id;
+    pthread_mutex_unlock(&feeder->lock);
+    return room;
+}
+
+void feeder_park(struct feeder *feeder, uint64_t id, uint16_t unit)
+{
+    bool parked = park(feeder, id, unit);
+    (void)parked; /* if not, it is left in `fresh`, and noted */
+}
+
 /* ---- fresh ---- */
 
-static bool offer_fresh(struct feeder *feeder, uint64_t id)
+enum fresh_offer { FRESH_DONE, FRESH_FAILED, FRESH_WAITS };
+
+static enum fresh_offer offer_fresh(struct feeder *feeder, uint64_t id)
 {
     struct deliver *deliver = feeder->deliver;
     struct queue_message *message = NULL;
+    enum fresh_offer result = FRESH_DONE;
     int rc = queue_read_message(deliver->queue, id, &message);
     if (rc == QUEUE_ERR_IO)
-        return false;
+        return FRESH_FAILED;
     if (rc != 0)
-        return true; /* gone or set aside */
+        return FRESH_DONE; /* gone or set aside */
     const struct queue_envelope *envelope = queue_message_envelope(message);
-    for (size_t i = 0; i < envelope->unit_count; i++) {
+    for (size_t i = 0; i < envelope->unit_count && result == FRESH_DONE; i++) {
         const struct queue_unit *unit = &envelope->units[i];
         if (unit->done || unit->held || unit->due_unix_ms != 0)
             continue;
-        if (scheduler_offer(deliver->scheduler, id, (uint16_t)i, unit->domain) == OFFER_FULL)
-            queue_park(deliver->queue, id, (uint16_t)i, time_wall_ms());
+        if (scheduler_offer(deliver->scheduler, id, (uint16_t)i, unit->domain) == OFFER_FULL &&
+            !park(feeder, id, (uint16_t)i))
+            result = FRESH_WAITS;
     }
     queue_message_free(&message);
-    return true;
+    return result;
+}
+
+/* What was left in `fresh` since it was last read through is read once more. */
+static void return_to_left(struct feeder *feeder)
+{
+    pthread_mutex_lock(&feeder->lock);
+    if (feeder->fresh_done && feeder->left_in_fresh != UINT64_MAX &&
+        feeder->parking <= PARKING_MAX / 2) {
+        feeder->fresh_from = feeder->left_in_fresh;
+        feeder->left_in_fresh = UINT64_MAX;
+        feeder->boundary = UINT64_MAX;
+        feeder->fresh_done = false;
+    }
+    pthread_mutex_unlock(&feeder->lock);
 }
 
 /* @return true: more at once */
 static bool draw_fresh(struct feeder *feeder)
 {
     uint64_t ids[FRESH_STEP];
-    if (feeder->fresh_done || !scheduler_has_room(feeder->deliver->scheduler))
+    return_to_left(feeder);
+    if (feeder->fresh_done)
         return false;
     long count = queue_read_fresh(feeder->deliver->queue, feeder->fresh_from, ids, FRESH_STEP);
-    if (count < 0)
+    if (count < 0) {
+        feeder->supply.failed = true;
         return false;
+    }
     for (long i = 0; i < count; i++) {
         if (ids[i] >= feeder->boundary) {
             feeder->fresh_done = true;
             return false;
         }
-        if (!offer_fresh(feeder, ids[i]))
-            return false;
+        enum fresh_offer offer = offer_fresh(feeder, ids[i]);
+        feeder->supply.failed = feeder->supply.failed || offer == FRESH_FAILED;
+        if (offer != FRESH_DONE)
+            return false; /* the next parking that is done wakes us */
         feeder->fresh_from = ids[i] + 1;
     }
     feeder->fresh_done = count < FRESH_STEP;
     return !feeder->fresh_done;
 }
 
-/* ---- due ---- */
+/* ---- the step ---- */
 
-struct next_walk {
-    struct feeder *feeder;
-    size_t left;
-    bool blocked;
-};
-
-static bool on_next(int64_t due_unix_ms, enum queue_lane lane, const char *domain, void *ctx)
+static void notice_clock(struct feeder *feeder)
 {
-    struct next_walk *walk = ctx;
-    struct feeder *feeder = walk->feeder;
-    walk->blocked = !scheduler_mark_backlog(feeder->deliver->scheduler, domain);
-    if (walk->blocked)
-        return false;
-    feeder->position_ms = due_unix_ms;
-    feeder->position_lane = lane;
-    snprintf(feeder->position, sizeof feeder->position, "%s", domain);
-    return --walk->left > 0;
+    int64_t step_ms = clock_check(&feeder->deliver->clock);
+    if (step_ms == 0)
+        return;
+    log_event(feeder->deliver->log, LOG_LEVEL_WARNING, "queue",
+              LOG_T("text", step_ms > 0 ? "the clock was set forward: what has become due by that "
+                                          "is tried bit by bit; nothing expires before it was tried"
+                                        : "the clock was set back: what would now be due too late "
+                                          "is tried bit by bit"),
+              LOG_SECONDS("seconds", step_ms));
+    atomic_store(&feeder->look_again, true);
 }
 
-/* @return true: more at once. *blocked_out: too many domains in memory, look again soon */
-static bool find_domains(struct feeder *feeder, int64_t now, bool *blocked_out)
-{
-    struct next_walk walk = {feeder, DUE_STEP, false};
-    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position_lane,
-                             feeder->position, now, on_next, &walk);
-    *blocked_out = walk.blocked || rc < 0;
-    return rc == 0 && walk.left == 0;
-}
-
-struct due_walk {
-    struct feeder *feeder;
-    const char *domain;
-    size_t left;
-    bool full, taken;
-};
-
-static bool on_due(int64_t due_unix_ms, uint64_t id, uint16_t unit, void *ctx)
-{
-    struct due_walk *walk = ctx;
-    (void)due_unix_ms;
-    enum offer offer = scheduler_offer(walk->feeder->deliver->scheduler, id, unit, walk->domain);
-    walk->full = offer == OFFER_FULL || offer == OFFER_STOPPED;
-    walk->taken = walk->taken || offer == OFFER_TAKEN;
-    walk->feeder->sweep_owed = walk->feeder->sweep_owed || offer == OFFER_TAKEN;
-    return !walk->full && --walk->left > 0;
-}
-
-/* Half a window of one lane. *more_out: there is, or may be, more of it. */
-static int draw_lane(struct feeder *feeder, const char *domain, enum queue_lane lane, int64_t now,
-                     bool *more_out, bool *taken_out)
-{
-    struct due_walk walk = {feeder, domain, SCHEDULER_WINDOW_MAX / 2, false, false};
-    int rc = queue_read_due(feeder->deliver->queue, domain, lane, now, on_due, &walk, NULL);
-    *more_out = *more_out || walk.full || walk.left == 0;
-    *taken_out = *taken_out || walk.taken;
-    return rc;
-}
-
-/* Draw one domain's due units. @return true: more at once */
-static bool draw_domain(struct feeder *feeder, int64_t now)
-{
-    char domain[QUEUE_DOMAIN_MAX + 1];
-    struct scheduler *scheduler = feeder->deliver->scheduler;
-    if (!scheduler_next_backlog(scheduler, domain, sizeof domain))
-        return false;
-    bool more = false;
-    bool taken = false;
-    int rc = draw_lane(feeder, domain, QUEUE_LANE_NEW, now, &more, &taken);
-    if (rc == 0)
-        rc = draw_lane(feeder, domain, QUEUE_LANE_RETRY, now, &more, &taken);
-    if (rc < 0 || more) {
-        bool marked = scheduler_mark_backlog(scheduler, domain);
-        return marked && rc == 0 && taken; /* others may have room where this one is full */
-    }
-    scheduler_drawn(scheduler, domain, now);
-    return true;
-}
-
-struct first_next {
-    int64_t due_unix_ms;
-};
-
-static bool take_first(int64_t due_unix_ms, enum queue_lane lane, const char *domain, void *ctx)
-{
-    (void)lane;
-    (void)domain;
-    ((struct first_next *)ctx)->due_unix_ms = due_unix_ms;
-    return false;
-}
-
-static uint64_t until_next_due(struct feeder *feeder, int64_t now)
-{
-    struct first_next first = {QUEUE_NEVER};
-    int rc = queue_read_next(feeder->deliver->queue, feeder->position_ms, feeder->position_lane,
-                             feeder->position, QUEUE_NEVER, take_first, &first);
-    if (rc < 0 || first.due_unix_ms == QUEUE_NEVER || first.due_unix_ms - now > LONGEST_SLEEP_MS)
-        return LONGEST_SLEEP_MS;
-    return first.due_unix_ms > now ? (uint64_t)(first.due_unix_ms - now) + 1 : 1;
-}
-
-static void begin_sweep(struct feeder *feeder, uint64_t now_ms)
-{
-    feeder->position_ms = 0;
-    feeder->position[0] = '\0';
-    feeder->swept_from_ms = now_ms;
-    feeder->sweep_at_ms = 0;
-    feeder->sweep_owed = false;
-}
-
-static void read_fresh_anew(struct feeder *feeder, uint64_t now_ms)
+static void read_all_anew(struct feeder *feeder, uint64_t now_ms)
 {
     feeder->fresh_from = 0;
     feeder->fresh_done = false;
     feeder->boundary = UINT64_MAX;
-    feeder->fresh_at_ms = now_ms + FRESH_AGAIN_MS;
+    feeder->again_at_ms = now_ms + AGAIN_MS;
+    supply_again(&feeder->supply);
 }
 
-/* What is to be begun from the beginning at this time. */
-static void restart_what_is_due(struct feeder *feeder, int64_t now, uint64_t now_ms)
+static void take_requests(struct feeder *feeder, uint64_t now_ms)
 {
-    if (feeder->fresh_at_ms == 0)
-        feeder->fresh_at_ms = now_ms + FRESH_AGAIN_MS;
-    if (atomic_exchange(&feeder->recover, false) && feeder->fresh_at_ms > now_ms + RECOVER_MS)
-        feeder->fresh_at_ms = now_ms + RECOVER_MS;
-    bool anew = now_ms >= feeder->fresh_at_ms;
-    if (anew)
-        read_fresh_anew(feeder, now_ms);
-    bool sweep = feeder->sweep_owed && feeder->sweep_at_ms != 0 && now_ms >= feeder->sweep_at_ms;
-    bool clock_went_back = now < feeder->position_ms;
-    if (atomic_exchange(&feeder->look_again, false) || anew || sweep || clock_went_back)
-        begin_sweep(feeder, now_ms);
+    notice_clock(feeder);
+    if (atomic_exchange(&feeder->recover, false) && feeder->again_at_ms > now_ms + RECOVER_MS)
+        feeder->again_at_ms = now_ms + RECOVER_MS;
+    if (now_ms >= feeder->again_at_ms)
+        read_all_anew(feeder, now_ms);
+    if (atomic_exchange(&feeder->look_again, false))
+        supply_again(&feeder->supply);
+    int64_t from = atomic_exchange(&feeder->look_from_unix_ms, QUEUE_NEVER);
+    if (from != QUEUE_NEVER)
+        supply_look_from(&feeder->supply, from);
+    if (now_ms >= feeder->tidy_at_ms) {
+        scheduler_tidy(feeder->deliver->scheduler);
+        feeder->tidy_at_ms = now_ms + TIDY_MS;
+    }
 }
 
-static void end_sweep(struct feeder *feeder)
+static uint64_t until_next_step(struct feeder *feeder, int64_t now, uint64_t now_ms)
 {
-    if (feeder->sweep_at_ms != 0)
-        return;
-    uint64_t now_ms = time_monotonic_ms();
-    uint64_t pause_ms = (now_ms - feeder->swept_from_ms) * SWEEP_SHARE;
-    feeder->sweep_at_ms = now_ms + (pause_ms > SWEEP_MS ? pause_ms : SWEEP_MS);
-}
-
-static uint64_t until_next_step(struct feeder *feeder, int64_t now)
-{
-    uint64_t sleep_ms = until_next_due(feeder, now);
-    uint64_t now_ms = time_monotonic_ms();
-    uint64_t at_ms = feeder->fresh_at_ms;
-    if (feeder->sweep_owed && feeder->sweep_at_ms < at_ms)
-        at_ms = feeder->sweep_at_ms;
-    uint64_t left_ms = at_ms > now_ms ? at_ms - now_ms : 1;
-    return left_ms < sleep_ms ? left_ms : sleep_ms;
+    int64_t next = supply_next(&feeder->supply);
+    uint64_t left_ms = feeder->again_at_ms > now_ms ? feeder->again_at_ms - now_ms : 1;
+    uint64_t most_ms = left_ms < LONGEST_SLEEP_MS ? left_ms : LONGEST_SLEEP_MS;
+    if ((feeder->supply.blocked || feeder->supply.failed) && most_ms > BUSY_MS)
+        most_ms = BUSY_MS;
+    if (next <= now)
+        return 1;
+    return next - now < (int64_t)most_ms ? (uint64_t)(next - now) : most_ms;
 }
 
 static void step(struct feeder *feeder)
 {
     if (feeder->stopped)
         return;
-    /* What is inserted from here on may be missed by this step: it has to wake the next. */
+    /* What comes from here on may be missed by this step: it has to wake the next. */
     atomic_store(&feeder->awake_at_unix_ms, INT64_MAX);
     int64_t now = time_wall_ms();
     uint64_t now_ms = time_monotonic_ms();
-    if (now_ms >= feeder->purge_at_ms) {
-        scheduler_purge(feeder->deliver->scheduler, now_ms);
-        feeder->purge_at_ms = now_ms + PURGE_MS;
-    }
-    restart_what_is_due(feeder, now, now_ms);
-    bool blocked = false;
-    bool more = draw_fresh(feeder);
-    more = find_domains(feeder, now, &blocked) || more;
-    more = draw_domain(feeder, now) || more;
-    if (blocked && feeder->purge_at_ms > now_ms + BLOCKED_PURGE_MS)
-        feeder->purge_at_ms = now_ms + BLOCKED_PURGE_MS;
-    feeder->sweep_owed = feeder->sweep_owed || !scheduler_is_empty(feeder->deliver->scheduler);
-    if (more) {
-        sleep_for(feeder, 0);
-        return;
-    }
-    end_sweep(feeder);
-    if (!feeder->fresh_done || blocked)
-        sleep_for(feeder, BUSY_MS);
-    else
-        sleep_for(feeder, until_next_step(feeder, now));
+    take_requests(feeder, now_ms);
+    settle_changed(feeder->deliver);
+    bool more = supply_step(&feeder->supply, now, deliver_horizon(feeder->deliver, now));
+    more = draw_fresh(feeder) || more;
+    sleep_for(feeder, more ? 0 : until_next_step(feeder, now, now_ms));
 }
+
+/* ---- waking ---- */
 
 static void wake_on_loop(struct loop *loop, void *arg)
 {
     struct feeder *feeder = arg;
     (void)loop;
-    atomic_store(&feeder->posted, false);
+    pthread_mutex_lock(&feeder->lock);
+    feeder->posted = false;
+    pthread_mutex_unlock(&feeder->lock);
     step(feeder);
 }
 
-void feeder_expect(struct feeder *feeder, int64_t due_unix_ms)
+void feeder_wake(struct feeder *feeder)
 {
-    if (due_unix_ms < atomic_load(&feeder->awake_at_unix_ms))
+    pthread_mutex_lock(&feeder->lock);
+    if (!feeder->stopped && !feeder->posted)
+        feeder->posted = loop_post(feeder->loop, wake_on_loop, feeder);
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+void feeder_expect(struct feeder *feeder, int64_t due_unix_ms, bool unplaced)
+{
+    int64_t from = atomic_load(&feeder->look_from_unix_ms);
+    while (unplaced && due_unix_ms < from &&
+           !atomic_compare_exchange_weak(&feeder->look_from_unix_ms, &from, due_unix_ms))
+        continue;
+    if (unplaced || due_unix_ms < atomic_load(&feeder->awake_at_unix_ms))
         feeder_wake(feeder);
 }
 
@@ -321,21 +269,28 @@ void feeder_recover(struct feeder *feeder)
     feeder_wake(feeder);
 }
 
-void feeder_wake(struct feeder *feeder)
+/* ---- life ---- */
+
+static int read_next(void *queue, int64_t after_ms, enum queue_lane after_lane,
+                     const char *after_domain, int64_t until_ms, queue_next_fn fn, void *ctx)
 {
-    pthread_mutex_lock(&feeder->lock);
-    if (!feeder->stopped && !atomic_exchange(&feeder->posted, true) &&
-        !loop_post(feeder->loop, wake_on_loop, feeder))
-        atomic_store(&feeder->posted, false);
-    pthread_mutex_unlock(&feeder->lock);
+    return queue_read_next(queue, after_ms, after_lane, after_domain, until_ms, fn, ctx);
+}
+
+static int read_due(void *queue, const char *domain, enum queue_lane lane, int64_t from_ms,
+                    int64_t until_ms, queue_draw_fn fn, void *ctx, int64_t *later_out)
+{
+    return queue_draw_due(queue, domain, lane, from_ms, until_ms, fn, ctx, later_out);
 }
 
 static void start_on_loop(struct loop *loop, void *arg)
 {
     struct feeder *feeder = arg;
+    struct supply_source source = {read_next, read_due, feeder->deliver->queue};
     uv_timer_init(loop_uv(loop), &feeder->timer);
     feeder->timer.data = feeder;
-    begin_sweep(feeder, time_monotonic_ms());
+    feeder->again_at_ms = time_monotonic_ms() + AGAIN_MS;
+    supply_init(&feeder->supply, feeder->deliver->scheduler, &source);
     step(feeder);
 }
 
@@ -345,6 +300,8 @@ struct feeder *feeder_new(struct deliver *deliver, struct loop *loop, uint64_t b
     feeder->deliver = deliver;
     feeder->loop = loop;
     feeder->boundary = boundary;
+    feeder->left_in_fresh = UINT64_MAX;
+    atomic_store(&feeder->look_from_unix_ms, QUEUE_NEVER);
     pthread_mutex_init(&feeder->lock, NULL);
     return feeder;
 }

@@ -20,6 +20,7 @@ struct resolving {
     struct domain *domain;
     struct settings *settings;
     struct dns_query *query;
+    uint64_t started_ms; /* monotonic */
 };
 
 static void begin(struct resolving *r)
@@ -57,8 +58,10 @@ void resolve_cancel_all(struct worker *worker)
 
 static void fail(struct resolving *r, const struct mail_outcome *outcome)
 {
-    struct unit_list waiting = scheduler_domain_failed(r->worker->deliver->scheduler, r->domain);
-    settle_list(r->worker, &waiting, outcome, "", "", "");
+    struct settle_place nowhere = {"", "", ""};
+    struct unit_list waiting = scheduler_domain_failed(r->worker->deliver->scheduler, r->domain,
+                                                       outcome->kind == OUTCOME_DEFERRED);
+    settle_list(r->worker, &waiting, outcome, r->started_ms, &nowhere);
 }
 
 static void succeed(struct resolving *r, struct site_target *target, uint32_t ttl_s)
@@ -236,6 +239,7 @@ void resolve_start(struct deliver *deliver, struct domain *domain)
     struct resolving *r = mem_alloc(sizeof *r);
     r->worker = deliver_least_busy(deliver);
     r->domain = domain;
+    r->started_ms = time_monotonic_ms();
     r->settings = deliver_settings(deliver);
     if (!loop_post(r->worker->loop, resolve_on_loop, r)) {
         settings_unref(&r->settings);

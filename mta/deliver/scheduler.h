@@ -1,20 +1,23 @@
 /* mta/deliver/scheduler.h - units in memory, grouped by domain and site, and who may take them.
  *
- * One structure under one short lock; any thread. Memory is bounded: a domain holds a window of
- * units, the smaller the less room is left for all together; what does not fit stays in the store
- * and is drawn later (feeder.c).
- * A unit in memory is owned by exactly one of: a domain's waiting list, a site's queue, a
- * connection, or the writer that records its outcome. */
+ * One structure under one short lock; any thread; constant or logarithmic work a unit. Memory is
+ * bounded by delivery.units_in_memory: a domain holds a window of units, the smaller the less room
+ * is left for all together; what does not fit stays in the store and is drawn later (supply.c).
+ *
+ * Fair by turns: a site's new and retried mail alternate, and within each kind its domains; a
+ * window keeps room for either kind; domains draw from the store one after the other.
+ *
+ * A unit in memory is owned by exactly one of: a domain's queue, the list of those to be looked at
+ * (an admin changed them), a connection, or the writer that records its outcome. */
 #ifndef MTA_DELIVER_SCHEDULER_H
 #define MTA_DELIVER_SCHEDULER_H
 
 #include "config/config.h"
 #include "mta/base/str.h"
+#include "queue/queue.h"
 
-#define SCHEDULER_UNITS_MAX   50000 /* in memory, all sites together */
-#define SCHEDULER_WINDOW_MAX  10000 /* of one domain */
-#define SCHEDULER_DOMAINS_MAX 50000
-#define SITE_HOSTS_MAX        64
+#define SITE_HOSTS_MAX 64
+#define LANES          2 /* of enum queue_lane */
 
 struct scheduler;
 struct domain;
@@ -23,10 +26,11 @@ struct idler; /* an idle connection, as the scheduler sees it: embedded in the c
 
 struct unit {
     uint64_t id;
-    uint16_t number;
-    bool requeued; /* went back once because a reused connection was stale */
     struct domain *domain;
-    struct unit *next;
+    struct unit *prev, *next;
+    uint16_t number;
+    uint8_t lane;  /* enum queue_lane */
+    bool requeued; /* went back once because a reused connection was stale */
 };
 
 struct unit_list {
@@ -52,45 +56,49 @@ struct site_target {
 };
 void site_target_clear(struct site_target *target);
 
+/* All with the lock held: only post. */
 struct scheduler_hooks {
-    /* A domain with waiting units needs its site: answer with scheduler_domain_known/_failed. Lock
-     * held: only post. */
+    /* A domain with waiting units needs its site: answer with scheduler_domain_known/_failed. */
     void (*resolve)(struct domain *domain, void *ctx);
     /* A site has work and room: open one connection, already counted; end it with
-     * scheduler_connection_gone. Only post. */
+     * scheduler_connection_gone. */
     void (*connect)(struct site *site, void *ctx);
-    /* An idle connection has work. It was taken off the idle list. Only post. */
+    /* An idle connection has work. It was taken off the idle list. */
     void (*wake)(struct idler *idler, void *ctx);
-    /* There is room for a domain that has more in the store. Only post. */
+    /* There is room for what waits in the store, or a unit is to be looked at. */
     void (*feed)(void *ctx);
+    uint64_t (*monotonic_ms)(void *ctx); /* NULL: the machine's clocks */
+    int64_t (*wall_ms)(void *ctx);
     void *ctx;
 };
 
 struct scheduler *scheduler_new(const struct scheduler_hooks *hooks, const struct config *config);
 void scheduler_free(struct scheduler **schedulerp);
-/* New limits; domains are looked up anew when they next get mail. */
+/* New limits; what waits is routed anew. */
 void scheduler_reload(struct scheduler *scheduler, const struct config *config);
-void scheduler_stop(
-    struct scheduler *scheduler); /* no unit is handed out from now on, no connection asked for */
+/* No unit is handed out from now on, no connection asked for. */
+void scheduler_stop(struct scheduler *scheduler);
 
 enum offer {
     OFFER_TAKEN,
     OFFER_KNOWN,   /* is in memory already */
-    OFFER_FULL,    /* no room: it belongs into the store's order of work */
+    OFFER_FULL,    /* no room, or others of its kind wait in the store: there it belongs as well */
     OFFER_STOPPED, /* shutting down: it stays in the store as it is */
 };
+/* A fresh unit. */
 enum offer scheduler_offer(struct scheduler *scheduler, uint64_t id, uint16_t number,
                            const char *domain);
 
 /* ---- domains ---- */
-const char *domain_name(const struct domain *domain); /* constant while a unit of it is in memory or
-                                                         it is being looked up */
+/* Constant while a unit of it is in memory or it is being looked up. */
+const char *domain_name(const struct domain *domain);
 /* Takes the target. The mapping is good until monotonic `until_ms`. */
 void scheduler_domain_known(struct scheduler *scheduler, struct domain *domain,
                             const char *site_key, struct site_target *target, uint64_t until_ms);
-/* The units that waited; the caller settles and finishes each of them. The next offer asks again.
- */
-struct unit_list scheduler_domain_failed(struct scheduler *scheduler, struct domain *domain);
+/* @return the units that waited; the caller settles and finishes each of them. The next offer asks
+ * again. A temporary failure leaves them with a site that was known until lately. */
+struct unit_list scheduler_domain_failed(struct scheduler *scheduler, struct domain *domain,
+                                         bool temporary);
 
 /* ---- connections ---- */
 const char *site_key(const struct site *site);
@@ -101,11 +109,10 @@ void scheduler_connected(struct scheduler *scheduler, struct site *site);
 /* Gives the connection's place back (`connected`: scheduler_connected was called) and the reference
  * to the site. */
 void scheduler_connection_gone(struct scheduler *scheduler, struct site *site, bool connected);
-/* Back to the front of its site's queue: no attempt took place. */
-void scheduler_requeue(struct scheduler *scheduler, struct site *site, struct unit *unit);
-/* All that is queued at a site whose hosts cannot be reached, at most max; the caller settles each.
- */
-struct unit_list scheduler_take_all(struct scheduler *scheduler, struct site *site, size_t max);
+/* Back to the front of its domain's queue: no attempt took place. */
+void scheduler_requeue(struct scheduler *scheduler, struct unit *unit);
+/* All that is queued at a site whose hosts cannot be reached; the caller settles each. */
+struct unit_list scheduler_take_all(struct scheduler *scheduler, struct site *site);
 size_t scheduler_connections_standing(struct scheduler *scheduler, struct site *site);
 
 struct idler {
@@ -119,30 +126,55 @@ bool scheduler_idle(struct scheduler *scheduler, struct site *site, struct idler
                     bool *work_out);
 /* Take it off the list. @return false: a wake-up is on its way and will come */
 bool scheduler_unidle(struct scheduler *scheduler, struct idler *idler);
-
 /* The wake-up has come: counted until here. */
 void scheduler_woken(struct scheduler *scheduler, struct site *site);
 
-/* The unit's outcome is in the store (or needs none): forget it. */
+/* The unit's outcome is in the store: it leaves memory. */
 void scheduler_finish(struct scheduler *scheduler, struct unit *unit);
+/* It leaves memory without: what the store holds of its kind is read again a little later. */
+void scheduler_forget(struct scheduler *scheduler, struct unit *unit);
 
-/* ---- the store's side ---- */
-/* The domain has due work in the store that is not in memory. @return false: too many domains in
- * memory */
-bool scheduler_mark_backlog(struct scheduler *scheduler, const char *domain);
-/* The same for an entry of the store that became the domain's first: nothing to do if it has been
- * drawn before, unless it was newly inserted. */
-bool scheduler_mark_due(struct scheduler *scheduler, const char *domain, int64_t due_unix_ms,
-                        bool inserted);
-/* All that was due up to this time has been offered. */
-void scheduler_drawn(struct scheduler *scheduler, const char *domain, int64_t until_unix_ms);
-/* Next domain with a backlog and room, its name copied; false: none. It is marked done until marked
- * again. */
-bool scheduler_next_backlog(struct scheduler *scheduler, char *domain, size_t size);
+/* ---- an admin's steps ---- */
+/* The message was changed in the store: its waiting units are to be looked at. */
+void scheduler_changed(struct scheduler *scheduler, uint64_t id);
+/* The next of them, taken as by a connection: finish, forget or requeue it. NULL: none */
+struct unit *scheduler_next_changed(struct scheduler *scheduler);
+
+/* ---- the store's order of work (supply.c) ---- */
+/* The clock by which entries are due: those up to `now`, and those after `horizon`, which cannot be
+ * meant (the clock went back). */
+void scheduler_set_time(struct scheduler *scheduler, int64_t now_unix_ms, int64_t horizon_unix_ms);
+/* The lane has an entry at this time that came just now (queue's on_due). `make`: also if nothing
+ * is known of the domain. @return false: there is no room for a further domain */
+bool scheduler_note_due(struct scheduler *scheduler, const char *domain, enum queue_lane lane,
+                        int64_t due_unix_ms, bool make);
+/* The same of the lane's earliest entry, as found in the store: passed over where memory knows the
+ * lane better. @return false: no room for a further domain */
+bool scheduler_mark(struct scheduler *scheduler, const char *domain, enum queue_lane lane,
+                    int64_t due_unix_ms);
+/* Trust nothing that is known of the store: all lanes will be marked anew. */
+void scheduler_doubt(struct scheduler *scheduler);
+
+/* A lane with due entries in the store and room in memory. */
+struct draw {
+    char domain[QUEUE_DOMAIN_MAX + 1];
+    enum queue_lane lane;
+    int64_t from_unix_ms; /* what lies before is in memory already */
+    size_t taken;
+    bool doubted;
+};
+bool scheduler_next_draw(struct scheduler *scheduler, struct draw *draw_out);
+/* A unit of the draw. One that is only to be bounced needs no connection: it is to be looked at. */
+enum offer scheduler_draw_unit(struct scheduler *scheduler, struct draw *draw,
+                               const struct queue_due_entry *entry);
+/* Ends the draw: the first entry that is not in memory is the one at `later` (QUEUE_NEVER: none).
+ */
+void scheduler_drawn(struct scheduler *scheduler, const struct draw *draw, int64_t later_unix_ms);
+/* When the next lane in memory becomes due; QUEUE_NEVER: none will. */
+int64_t scheduler_next_due(struct scheduler *scheduler);
 bool scheduler_has_room(struct scheduler *scheduler);
-bool scheduler_is_empty(struct scheduler *scheduler); /* no unit in memory */
-void scheduler_purge(struct scheduler *scheduler,
-                     uint64_t now_ms); /* forget domains and sites without work */
+/* Every second or so: forget what was idle for long, give those that found no room another look. */
+void scheduler_tidy(struct scheduler *scheduler);
 
 /* ---- looking ---- */
 struct scheduler_counts {

@@ -11,7 +11,6 @@
 #include "mta/deliver/delivery.h"
 #include "mta/deliver/retry.h"
 
-#define LIST_STEP             64
 #define AGAIN_FIRST_MS        200
 #define AGAIN_MOST_MS         10000
 #define BOUNCE_AGAIN_MS       60000
@@ -28,6 +27,7 @@ struct settling {
     int64_t due_unix_ms;
     struct bounce *bounce;
     size_t put_off; /* failed recipients whose notification follows this one */
+    bool warns;     /* `bounce` tells of the delay only */
     uv_timer_t timer;
     bool timer_open;
     uint64_t pause_ms;
@@ -47,10 +47,14 @@ static void on_timer_closed(uv_handle_t *handle)
     free_settling(handle->data);
 }
 
-static void finish(struct settling *s)
+/* recorded: what the store says of the unit is what became of it. */
+static void finish(struct settling *s, bool recorded)
 {
     struct worker *worker = s->delivery->worker;
-    scheduler_finish(worker->deliver->scheduler, s->delivery->unit);
+    if (recorded)
+        scheduler_finish(worker->deliver->scheduler, s->delivery->unit);
+    else
+        scheduler_forget(worker->deliver->scheduler, s->delivery->unit);
     settle_fn on_done = s->on_done;
     void *ctx = s->ctx;
     if (s->timer_open)
@@ -64,6 +68,7 @@ static void finish(struct settling *s)
 }
 
 static void record(struct settling *s);
+static void record_later(struct settling *s, int result);
 static void bounce_put_off(struct settling *s);
 
 static void on_again(uv_timer_t *timer)
@@ -94,6 +99,21 @@ static void log_unrecordable(const struct settling *s, int result, const char *t
               LOG_T("error", queue_error_text(result)), LOG_T("text", text));
 }
 
+/* FULL: there will be room again. LIMIT: the notification is what does not fit, and never will. */
+static void record_without_bounce(struct settling *s, int result)
+{
+    if (s->warns) { /* the next deferral tells */
+        s->warns = false;
+        bounce_free(&s->bounce);
+    } else if (result == QUEUE_ERR_FULL) {
+        leave_bounce_pending(s);
+    } else {
+        log_unrecordable(s, result, "no bounce could be made");
+        bounce_free(&s->bounce);
+    }
+    record(s);
+}
+
 static void on_recorded(int result, void *ctx)
 {
     struct settling *s = ctx;
@@ -103,31 +123,29 @@ static void on_recorded(int result, void *ctx)
         return;
     }
     if (result == QUEUE_OK || result == QUEUE_ERR_CLOSED || result == QUEUE_ERR_DAMAGED) {
-        finish(s);
+        finish(s, result == QUEUE_OK);
         return;
     }
-    if (result == QUEUE_ERR_FULL && s->bounce != NULL) {
-        leave_bounce_pending(s);
-        record(s);
-        return;
-    }
-    if (result == QUEUE_ERR_LIMIT && s->bounce != NULL) {
-        /* The notification is what does not fit, and never will. */
-        log_unrecordable(s, result, "no bounce could be made");
-        bounce_free(&s->bounce);
-        record(s);
+    if ((result == QUEUE_ERR_FULL || result == QUEUE_ERR_LIMIT) && s->bounce != NULL) {
+        record_without_bounce(s, result);
         return;
     }
     if (result == QUEUE_ERR_LIMIT) {
         log_unrecordable(s, result, "an outcome could not be recorded");
-        finish(s);
+        finish(s, false);
         return;
     }
-    if (worker
-            ->stopping) { /* the store has the state before the attempt: it is repeated, not lost */
-        finish(s);
+    if (worker->stopping) { /* the store has the state before the attempt: it is repeated, not lost
+                             */
+        finish(s, false);
         return;
     }
+    record_later(s, result);
+}
+
+static void record_later(struct settling *s, int result)
+{
+    struct worker *worker = s->delivery->worker;
     if (!s->timer_open) {
         uv_timer_init(loop_uv(worker->loop), &s->timer);
         s->timer.data = s;
@@ -151,6 +169,7 @@ static void record(struct settling *s)
         .due_unix_ms = s->due_unix_ms,
         .count_attempt = d->count_attempt,
         .prefix = s->due_unix_ms != QUEUE_NEVER ? d->prefix : NULL,
+        .warned = s->warns,
         .bounce = s->bounce != NULL ? bounce_queue(s->bounce) : NULL,
     };
     queue_record(d->worker->deliver->queue, d->worker->port, &outcome, on_recorded, s);
@@ -212,23 +231,47 @@ static struct retry_schedule schedule_of(const struct delivery *d, const struct 
     };
 }
 
+/* What time means for this attempt. */
+struct timing {
+    struct retry_schedule schedule;
+    uint32_t attempts; /* this one included */
+    int64_t now_unix_ms, age_ms;
+    bool expired;
+};
+
+static struct timing time_it(const struct delivery *d, const struct config *config)
+{
+    struct deliver *deliver = d->worker->deliver;
+    uint32_t attempts = d->envelope->units[d->unit->number].attempts;
+    if (clock_check(&deliver->clock) != 0)
+        feeder_look_again(deliver->feeder);
+    struct timing timing = {
+        .schedule = schedule_of(d, config),
+        .attempts = attempts == UINT32_MAX ? attempts : attempts + 1,
+        .now_unix_ms = time_wall_ms(),
+    };
+    timing.age_ms = retry_age_ms(
+        &timing.schedule, timing.attempts,
+        clock_age_ms(&deliver->clock, timing.now_unix_ms, d->envelope->accepted_unix_ms));
+    /* An attempt from before the clock was set says nothing of the time after. */
+    timing.expired = clock_is_steady_since(&deliver->clock, d->started_ms) &&
+                     retry_is_expired(&timing.schedule, timing.age_ms);
+    return timing;
+}
+
 /* Fill in states, attempt rows and the next due time. @return does anything need a bounce? */
-static bool decide_all(struct settling *s, const struct config *config, int64_t now)
+static bool decide_all(struct settling *s, const struct timing *timing)
 {
     struct delivery *d = s->delivery;
-    struct retry_schedule schedule = schedule_of(d, config);
-    bool expired = retry_is_expired(&schedule, now, d->envelope->accepted_unix_ms);
     bool waits = false;
     size_t failed = 0, put_off = 0;
-    uint32_t attempts = d->envelope->units[d->unit->number].attempts;
-    attempts = attempts == UINT32_MAX ? attempts : attempts + 1;
 
     for (size_t i = 0; i < d->envelope->recipient_count; i++) {
         const struct mail_outcome *outcome = &d->outcomes[i];
         if (outcome->kind == OUTCOME_NONE)
             continue;
         bool was_pending = d->states[i] == QUEUE_RCPT_BOUNCE_PENDING;
-        d->states[i] = decide(outcome, expired);
+        d->states[i] = decide(outcome, timing->expired);
         if (d->states[i] == QUEUE_RCPT_FAILED || d->states[i] == QUEUE_RCPT_EXPIRED) {
             failed++;
             if (failed > BOUNCE_RECIPIENTS_MAX && d->envelope->sender[0] != '\0') {
@@ -238,7 +281,7 @@ static bool decide_all(struct settling *s, const struct config *config, int64_t 
         }
         waits = waits || d->states[i] == QUEUE_RCPT_WAITING;
         s->attempts[s->count] = (struct queue_attempt){
-            .time_unix_ms = now,
+            .time_unix_ms = timing->now_unix_ms,
             .host = d->host,
             .address = d->address,
             .code = outcome->code,
@@ -253,13 +296,40 @@ static bool decide_all(struct settling *s, const struct config *config, int64_t 
         };
         s->count++;
     }
-    s->due_unix_ms = waits ? retry_next(&schedule, attempts, now, d->envelope->accepted_unix_ms,
-                                        worker_random(d->worker))
+    s->due_unix_ms = waits ? retry_next(&timing->schedule, timing->attempts, timing->now_unix_ms,
+                                        timing->age_ms, worker_random(d->worker))
                            : QUEUE_NEVER;
     s->put_off = put_off;
-    if (put_off > 0 && !waits)
-        s->due_unix_ms = now + BOUNCE_NEXT_MS; /* should we be stopped before they follow */
+    if (put_off > 0 && !waits) /* should we be stopped before they follow */
+        s->due_unix_ms = timing->now_unix_ms + BOUNCE_NEXT_MS;
     return failed > 0;
+}
+
+/* Is it time to tell the sender that the message is late? Once, with a deferral. */
+static bool is_to_warn(const struct settling *s, const struct config *config,
+                       const struct timing *timing)
+{
+    const struct delivery *d = s->delivery;
+    bool waits = false;
+    for (size_t i = 0; i < s->count; i++)
+        waits = waits || s->recipients[i].state == QUEUE_RCPT_WAITING;
+    return waits && config->retry.warn_ms > 0 && timing->age_ms >= (int64_t)config->retry.warn_ms &&
+           d->count_attempt && !d->envelope->units[d->unit->number].warned;
+}
+
+/* The DSN that goes with the outcome; never one about a DSN. */
+static void add_bounce(struct settling *s, const struct config *config, bool failed,
+                       const struct timing *timing)
+{
+    int64_t left = (int64_t)timing->schedule.expire_ms - timing->age_ms;
+    if (s->delivery->envelope->sender[0] == '\0')
+        return;
+    if (failed) {
+        s->bounce = bounce_new(s->delivery, config, 0);
+    } else if (is_to_warn(s, config, timing)) {
+        s->bounce = bounce_new(s->delivery, config, timing->now_unix_ms + (left > 0 ? left : 0));
+        s->warns = s->bounce != NULL;
+    }
 }
 
 /* The next notification of the same round: its recipients are in the store as pending. */
@@ -286,7 +356,7 @@ static void bounce_put_off(struct settling *s)
     d->count_attempt = false;
     bounce_free(&s->bounce);
     struct settings *settings = deliver_settings(d->worker->deliver);
-    s->bounce = bounce_new(d, settings->config);
+    s->bounce = bounce_new(d, settings->config, 0);
     settings_unref(&settings);
     record(s);
 }
@@ -303,86 +373,12 @@ void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx)
     delivery->worker->recording++;
 
     struct settings *settings = deliver_settings(delivery->worker->deliver);
-    int64_t now = time_wall_ms();
-    bool failed = decide_all(s, settings->config, now);
+    struct timing timing = time_it(delivery, settings->config);
+    bool failed = decide_all(s, &timing);
     for (size_t i = 0; i < s->count; i++) /* a pending bounce was told when it failed */
-        if (s->recipients[i].attempt != NULL)
-            log_outcome(s, s->recipients[i].recipient, s->recipients[i].state, now);
-    if (failed && delivery->envelope->sender[0] != '\0')
-        s->bounce = bounce_new(delivery, settings->config);
+        if (s->recipients[i].attempt != NULL || delivery->by_admin)
+            log_outcome(s, s->recipients[i].recipient, s->recipients[i].state, timing.now_unix_ms);
+    add_bounce(s, settings->config, failed, &timing);
     settings_unref(&settings);
     record(s);
-}
-
-/* ---- many units with one outcome ---- */
-
-struct failing {
-    struct worker *worker;
-    struct unit_list units;
-    struct mail_outcome outcome;
-    char site[256], host[256], address[48];
-};
-
-static void free_failing(struct failing *f)
-{
-    struct worker *worker = f->worker;
-    outcome_clear(&f->outcome);
-    free(f);
-    worker->failing--;
-    worker_check_stopped(worker);
-}
-
-static void fail_one(struct failing *f, struct unit *unit)
-{
-    struct delivery *delivery = NULL;
-    enum delivery_load load = delivery_load(f->worker, unit, &delivery);
-    if (load != DELIVERY_READY) {
-        scheduler_finish(f->worker->deliver->scheduler, unit);
-        if (load == DELIVERY_LATER)
-            feeder_recover(f->worker->deliver->feeder);
-        return;
-    }
-    delivery->count_attempt = !delivery->bounce_only;
-    delivery_fail_rest(delivery, &f->outcome);
-    snprintf(delivery->site, sizeof delivery->site, "%s", f->site);
-    snprintf(delivery->host, sizeof delivery->host, "%s", f->host);
-    snprintf(delivery->address, sizeof delivery->address, "%s", f->address);
-    settle_delivery(delivery, NULL, NULL);
-}
-
-static void fail_step(struct loop *loop, void *arg)
-{
-    struct failing *f = arg;
-    for (size_t i = 0; i < LIST_STEP; i++) {
-        struct unit *unit = unit_list_take(&f->units);
-        if (unit == NULL) {
-            free_failing(f);
-            return;
-        }
-        if (f->worker->stopping)
-            scheduler_finish(f->worker->deliver->scheduler, unit);
-        else
-            fail_one(f, unit);
-    }
-    if (!loop_post(loop, fail_step, f)) {
-        for (struct unit *unit = unit_list_take(&f->units); unit != NULL;
-             unit = unit_list_take(&f->units))
-            scheduler_finish(f->worker->deliver->scheduler, unit);
-        free_failing(f);
-    }
-}
-
-void settle_list(struct worker *worker, struct unit_list *units, const struct mail_outcome *outcome,
-                 const char *site, const char *host, const char *address)
-{
-    struct failing *f = mem_alloc(sizeof *f);
-    f->worker = worker;
-    f->units = *units;
-    *units = (struct unit_list){0};
-    outcome_copy(&f->outcome, outcome);
-    snprintf(f->site, sizeof f->site, "%s", site);
-    snprintf(f->host, sizeof f->host, "%s", host);
-    snprintf(f->address, sizeof f->address, "%s", address);
-    worker->failing++;
-    fail_step(worker->loop, f);
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mta/mtactl/run.h"
 
@@ -39,8 +38,6 @@ int main(int argc, char **argv)
     } else if (options.help) {
         print_help(options.command);
     } else {
-        /* not with a pager: it has the terminal */
-        options.progress = !options.json && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
         code = ctl_run(&options);
     }
     ctl_options_deinit(&options);

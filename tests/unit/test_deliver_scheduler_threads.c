@@ -1,6 +1,7 @@
 /* The scheduler from many threads at once, as workers use it: writers offer, connections take,
- * idle, are woken and end, one thread purges and reads counts. Each unit is delivered exactly once,
- * and in the end no unit, place or wake-up is left. Meant for the thread sanitizer as well. */
+ * idle, are woken and end, one thread draws, looks at what was changed and reads counts. Each unit
+ * is delivered exactly once, and in the end no unit, place or wake-up is left. Meant for the thread
+ * sanitizer as well. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -112,7 +113,8 @@ static void resolve(struct domain *domain, unsigned *random)
     char key[16];
     unsigned number = (unsigned)atoi(domain_name(domain) + 1);
     if (rand_r(random) % 8 == 0) {
-        struct unit_list list = scheduler_domain_failed(world.scheduler, domain);
+        struct unit_list list =
+            scheduler_domain_failed(world.scheduler, domain, rand_r(random) % 2 == 0);
         for (struct unit *unit = unit_list_take(&list); unit != NULL; unit = unit_list_take(&list))
             deliver(unit);
         return;
@@ -145,7 +147,7 @@ static void work(struct connection *c, unsigned *random)
         struct unit *unit = scheduler_pull(world.scheduler, c->site);
         bool more = false;
         if (unit != NULL && rand_r(random) % 16 == 0) {
-            scheduler_requeue(world.scheduler, c->site, unit);
+            scheduler_requeue(world.scheduler, unit);
             end(c);
             return;
         }
@@ -170,7 +172,7 @@ static void connect_to(struct site *site, unsigned *random)
 {
     if (rand_r(random) % 4 == 0) { /* cannot be reached; what waits there fails with it */
         if (scheduler_connections_standing(world.scheduler, site) == 0) {
-            struct unit_list list = scheduler_take_all(world.scheduler, site, 10);
+            struct unit_list list = scheduler_take_all(world.scheduler, site);
             for (struct unit *unit = unit_list_take(&list); unit != NULL;
                  unit = unit_list_take(&list))
                 deliver(unit);
@@ -235,21 +237,33 @@ static void *writer_main(void *arg)
             atomic_fetch_add(&world.delivered[id], 100); /* seen as wrong at the end */
         if (id % 64 == 0)
             usleep(500);
-        (void)scheduler_mark_due(world.scheduler, name, id, id % 2 == 0);
+        /* What is told of the store is drawn by the purger, which finds nothing there. */
+        (void)scheduler_note_due(world.scheduler, name, QUEUE_LANE_RETRY, (int64_t)id, id % 2 == 0);
+        if (id % 7 == 0)
+            scheduler_changed(world.scheduler, id - (unsigned)rand_r(&random) % 5);
     }
     return NULL;
 }
 
 static void *purger_main(void *arg)
 {
-    char name[32];
+    struct draw draw;
+    unsigned random = 7;
     (void)arg;
     while (!atomic_load(&world.over)) {
         struct scheduler_counts counts;
-        scheduler_purge(world.scheduler, time_monotonic_ms());
+        scheduler_tidy(world.scheduler);
+        scheduler_set_time(world.scheduler, rand_r(&random) % OFFERS, 2 * OFFERS);
         scheduler_read_counts(world.scheduler, &counts);
-        if (scheduler_next_backlog(world.scheduler, name, sizeof name))
-            scheduler_drawn(world.scheduler, name, 1);
+        if (scheduler_next_draw(world.scheduler, &draw))
+            scheduler_drawn(world.scheduler, &draw, rand_r(&random) % (2 * OFFERS));
+        struct unit *unit = scheduler_next_changed(world.scheduler);
+        if (unit != NULL && rand_r(&random) % 2 == 0)
+            scheduler_requeue(world.scheduler, unit);
+        else if (unit != NULL)
+            deliver(unit);
+        if (rand_r(&random) % 64 == 0)
+            scheduler_doubt(world.scheduler);
         (void)scheduler_is_active(world.scheduler, counts.units, 0);
         usleep(200);
     }
@@ -271,8 +285,10 @@ static void end_what_is_left(void)
 static void test_threads(void **unused)
 {
     pthread_t workers[WORKERS], writers[2], purger;
-    struct config config = {.delivery = {.site_connections = 3, .max_connections = 8}};
-    struct scheduler_hooks hooks = {hook_resolve, hook_connect, hook_wake, hook_feed, NULL};
+    struct config config = {
+        .delivery = {.site_connections = 3, .max_connections = 8, .units_in_memory = 100000}};
+    struct scheduler_hooks hooks = {
+        .resolve = hook_resolve, .connect = hook_connect, .wake = hook_wake, .feed = hook_feed};
     struct scheduler_counts counts;
     (void)unused;
     pthread_mutex_init(&world.lock, NULL);
