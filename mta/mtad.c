@@ -218,7 +218,7 @@ static void on_term(uv_signal_t *handle, int signum)
 
 /* ---- hooks ---- */
 
-/* Who removed what is logged where it was asked for: control/listing.c knows the envelope. */
+/* Who removed what is logged where it was asked for: control/verb.c knows the envelope. */
 static void on_removed(uint64_t id, void *ctx)
 {
     deliver_on_changed(id, ((struct mtad *)ctx)->deliver);
@@ -258,6 +258,7 @@ static void read_status(struct control_status *out, void *ctx)
         .connections = deliver.connections,
         .sites_at_work = deliver.sites_at_work,
         .active = deliver.active,
+        .units_in_memory = deliver.units,
         .bytes_waiting = submit.bytes_waiting,
         .uptime_s = (time_monotonic_ms() - mtad->started_ms) / 1000,
     };
@@ -279,6 +280,7 @@ static void read_parts(struct metrics_parts *out, void *ctx)
         .expired = deliver.expired,
         .sessions = submit.sessions,
         .bytes_waiting = submit.bytes_waiting,
+        .answered = submit.answered,
         .connections = deliver.connections,
         .sites_at_work = deliver.sites_at_work,
         .units = deliver.units,

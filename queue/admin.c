@@ -1,15 +1,13 @@
 /* queue/admin.c - an admin's steps, units of one message each: retry, delete, hold, release,
  * bounce.
  *
- * A long list is changed over several transactions of at most STEP_NS of work; whatever stands
+ * A long list is changed over several transactions, as far as each has time; whatever stands
  * after one of them is consistent by itself. What a transaction did counts only once it is
  * committed: its progress is kept apart until then. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "queue/batch.h"
-
-#define STEP_NS INT64_C(10000000)
 
 /* A long list is read through first: a damaged row then shows before anything has changed. */
 enum phase { PHASE_LOOK_UNITS, PHASE_LOOK_RCPTS, PHASE_RCPTS, PHASE_UNITS, PHASE_END };
@@ -216,7 +214,7 @@ static int run_phase(struct admin_job *admin, struct queue_edit *edit, int64_t e
 
 static int change_message(struct admin_job *admin, struct queue_edit *edit)
 {
-    int64_t end_ns = queue_now_ns() + STEP_NS;
+    int64_t end_ns = edit->batch->end_ns;
     do {
         int rc = run_phase(admin, edit, end_ns);
         if (rc != 0 || edit->damaged != NULL)

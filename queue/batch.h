@@ -18,7 +18,8 @@ struct queue_batch {
     struct queue_state state; /* working copy; published by the commit */
     uint64_t body_bytes;      /* put into this transaction */
     int64_t wall_ms;
-    bool admin; /* an admin's step is in it */
+    int64_t end_ns; /* when a job that can go on in the next transaction should stop */
+    bool admin;     /* an admin's step is in it */
     /* told after the commit */
     struct queue_unit_ref *fresh; /* domains belong to jobs, which live until then */
     size_t fresh_count;

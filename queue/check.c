@@ -128,7 +128,10 @@ int check_contents(struct check *check)
         return rc;
     tell_rest(check);
     if (check->interrupted > 0)
-        check_note(check, "%" PRIu64 " interrupted transfers will be removed at the next start",
+        check_note(check,
+                   check->in_use ? "%" PRIu64 " messages are on their way in"
+                                 : "%" PRIu64
+                                   " interrupted transfers will be removed at the next start",
                    check->interrupted);
     if (check->leftovers > 0)
         check_note(check,
@@ -248,11 +251,10 @@ static int look_at_file(struct check *check, const char *folder, int fd, char *e
     return look_inside(check, folder, (uint64_t)st.st_size, error, size);
 }
 
-int queue_check(const char *folder, bool repair, queue_line_fn line, void *ctx,
-                struct queue_check_result *result_out, char *error, size_t error_size)
+int check_folder(const char *folder, bool repair, queue_line_fn line, void *ctx,
+                 struct queue_check_result *result_out, char *error, size_t error_size)
 {
     char path[4096];
-    int lock = -1;
     struct check check = {.repair = repair, .line = line, .ctx = ctx};
     (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -260,15 +262,29 @@ int queue_check(const char *folder, bool repair, queue_line_fn line, void *ctx,
         (void)snprintf(error, error_size, "there is no queue in %s: %s", folder, strerror(errno));
         return QUEUE_ERR_IO;
     }
-    int rc = queue_lock_take(folder, &lock, error, error_size);
     check.queue = queue_alloc(sizeof *check.queue);
-    if (rc == 0)
-        rc = look_at_file(&check, folder, fd, error, error_size);
+    int rc = look_at_file(&check, folder, fd, error, error_size);
     close_store(&check);
     free(check.queue);
     (void)close(fd);
-    queue_lock_drop(&lock);
     if (rc == 0)
         *result_out = check.result;
+    return rc;
+}
+
+int queue_check(const char *folder, bool repair, queue_line_fn line, void *ctx,
+                struct queue_check_result *result_out, char *error, size_t error_size)
+{
+    char path[4096];
+    int lock = -1;
+    (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
+    if (access(path, F_OK) != 0) { /* taking the lock would make the folder */
+        (void)snprintf(error, error_size, "there is no queue in %s: %s", folder, strerror(errno));
+        return QUEUE_ERR_IO;
+    }
+    int rc = queue_lock_take(folder, &lock, error, error_size);
+    if (rc == 0)
+        rc = check_folder(folder, repair, line, ctx, result_out, error, error_size);
+    queue_lock_drop(&lock);
     return rc;
 }

@@ -39,6 +39,7 @@ struct check {
     struct queue *queue; /* its store; in a check of its own, only that */
     MDB_txn *txn;        /* the snapshot */
     bool repair;
+    bool in_use;               /* by this process: mail flows meanwhile */
     bool writable;             /* the pages are so sound that LMDB may write among them */
     struct queue_batch *batch; /* repair: changes not yet committed; txn NULL: none */
     size_t changes;            /* in it */
@@ -74,6 +75,9 @@ int check_pace(struct check *check);
  * the file does not hold that state any more */
 int check_pages(struct check *check, int fd, uint64_t txnid, bool *readable_out);
 int check_contents(struct check *check);
+/* queue_check of a folder whose lock is held. */
+int check_folder(const char *folder, bool repair, queue_line_fn line, void *ctx,
+                 struct queue_check_result *result_out, char *error, size_t error_size);
 
 /* ---- the walks; each @return LMDB's code, CHECK_STOPPED ---- */
 int check_messages(struct check *check); /* check_walk.c: everything that is keyed by id */

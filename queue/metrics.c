@@ -23,38 +23,42 @@ static double seconds(int64_t from_ns, int64_t to_ns)
     return (double)(to_ns - from_ns) / 1e9;
 }
 
-static void count_job(struct queue_metrics *metrics, const struct queue_job *job, int64_t now_ns)
+/* @return whether it accepted a message */
+static bool count_job(struct queue_metrics *metrics, const struct queue_job *job, int64_t now_ns)
 {
     switch (job->type->kind) {
     case QUEUE_JOB_ACCEPT:
         metrics->refused_full += job->result == QUEUE_ERR_FULL ? 1 : 0;
         if (job->result != 0)
-            return;
+            return false;
         metrics->accepted++;
         observe(&metrics->accept, queue_time_bounds, seconds(job->since_ns, now_ns));
-        return;
+        return true;
     case QUEUE_JOB_OUTCOME:
         metrics->outcomes++;
-        return;
+        return false;
     case QUEUE_JOB_PARK:
         metrics->parked++;
-        return;
+        return false;
     case QUEUE_JOB_ADMIN:
         metrics->admin_steps++;
-        return;
+        return false;
+    case QUEUE_JOB_PUT:
     case QUEUE_JOB_OTHER:
-        return;
+        return false;
     }
+    return false;
 }
 
-void queue_metrics_commit(struct queue *queue, const struct queue_work *work)
+size_t queue_metrics_commit(struct queue *queue, const struct queue_work *work)
 {
     struct queue_metrics *metrics = &queue->metrics;
     double took_s = seconds(work->begun_ns, work->ended_ns);
     double jobs = 0;
+    size_t accepted = 0;
     (void)pthread_mutex_lock(&queue->lock);
     for (const struct queue_job *job = work->done; job != NULL; job = job->next) {
-        count_job(metrics, job, work->ended_ns);
+        accepted += count_job(metrics, job, work->ended_ns) ? 1 : 0;
         jobs++;
     }
     observe(&metrics->commit, queue_time_bounds, took_s);
@@ -63,6 +67,7 @@ void queue_metrics_commit(struct queue *queue, const struct queue_work *work)
     if (work->admin)
         observe(&metrics->admin, queue_time_bounds, took_s);
     (void)pthread_mutex_unlock(&queue->lock);
+    return accepted;
 }
 
 void queue_metrics_failure(struct queue *queue, int code)

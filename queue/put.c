@@ -284,7 +284,7 @@ static void release_pieces(struct queue *queue, struct queue_job *job, int resul
 }
 
 static const struct queue_job_type pieces_type = {apply_pieces, step_pieces, report_pieces,
-                                                  release_pieces, QUEUE_JOB_OTHER};
+                                                  release_pieces, QUEUE_JOB_PUT};
 
 /* ---- job: abort ---- */
 
@@ -324,7 +324,7 @@ static void release_abort(struct queue *queue, struct queue_job *job, int result
 }
 
 static const struct queue_job_type abort_type = {apply_abort, NULL, report_abort, release_abort,
-                                                 QUEUE_JOB_OTHER};
+                                                 QUEUE_JOB_PUT};
 
 /* ---- job: commit ---- */
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "queue/batch.h"
+#include "queue/compact.h"
 #include "queue/lock.h"
 
 #define CLOCK_BEHIND_MS 60000
@@ -32,6 +33,8 @@ const char *queue_error_text(int code)
         return "the queue is shutting down";
     case QUEUE_ERR_LIMIT:
         return "over a limit of the queue";
+    case QUEUE_ERR_UNABLE:
+        return "the file system cannot do this";
     case QUEUE_READ_GONE:
         return "no such message";
     default:
@@ -223,6 +226,7 @@ void queue_close(struct queue **queuep)
         return;
     *queuep = NULL;
     queue_writer_stop(queue);
+    queue_compact_drop(queue);
     queue_store_close(&queue->store);
     queue_space_deinit(&queue->space);
     queue_lock_drop(&queue->lock_fd);

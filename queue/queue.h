@@ -37,6 +37,7 @@ enum {
     QUEUE_ERR_DAMAGED = -6,/* the record does not decode; it is set aside */
     QUEUE_ERR_CLOSED = -7, /* the queue is shutting down; nothing was stored */
     QUEUE_ERR_LIMIT = -8,  /* an argument is over a limit above */
+    QUEUE_ERR_UNABLE = -9, /* the file system cannot do this */
 };
 const char *queue_error_text(int code);
 

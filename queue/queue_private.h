@@ -4,11 +4,13 @@
 #define QUEUE_QUEUE_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "queue/bytes.h"
 #include "queue/id.h"
+#include "queue/maintain.h"
 #include "queue/meta.h"
 #include "queue/port.h"
 #include "queue/queue.h"
@@ -16,16 +18,21 @@
 #include "queue/store.h"
 
 struct queue_batch;
+struct queue_compact;
 struct queue_due_row;
 struct queue_job;
 
 enum queue_job_kind {
-    QUEUE_JOB_ACCEPT,
-    QUEUE_JOB_OUTCOME,
+    QUEUE_JOB_ACCEPT,  /* the commit of a put */
+    QUEUE_JOB_PUT,     /* its pieces, its abort */
+    QUEUE_JOB_OUTCOME, /* of a delivery */
     QUEUE_JOB_PARK,
     QUEUE_JOB_ADMIN,
-    QUEUE_JOB_OTHER
+    QUEUE_JOB_OTHER, /* the queue's own */
 };
+
+/* What waits for the writer. Within a line the order is kept. */
+enum queue_line { QUEUE_LINE_ACCEPT, QUEUE_LINE_OUTCOME, QUEUE_LINE_ADMIN, QUEUE_LINES };
 
 /* What a kind of work does. All of it on the writer's thread. */
 struct queue_job_type {
@@ -44,7 +51,7 @@ struct queue_job_type {
     void (*report)(struct queue *queue, struct queue_job *job, int result);
     /* Last: free it. */
     void (*release)(struct queue *queue, struct queue_job *job, int result);
-    enum queue_job_kind kind; /* for the metrics */
+    enum queue_job_kind kind;
 };
 
 struct queue_job {
@@ -67,6 +74,7 @@ struct queue_jobs {
 void queue_jobs_push(struct queue_jobs *jobs, struct queue_job *job);
 struct queue_job *queue_jobs_shift(struct queue_jobs *jobs);
 void queue_jobs_append(struct queue_jobs *jobs, struct queue_jobs *more); /* empties more */
+enum queue_line queue_job_line(const struct queue_job *job);
 
 struct queue_put;
 
@@ -81,8 +89,11 @@ struct queue {
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
-    struct queue_jobs waiting;
+    struct queue_jobs waiting[QUEUE_LINES];
     size_t urgent;               /* among waiting */
+    size_t answered;             /* senders, by the last commit that did; */
+    int64_t answered_ns;         /* when that was over, */
+    int64_t synced_ns;           /* and how long it took to be synced */
     struct queue_put *puts_head; /* puts with pieces, not committed: oldest first */
     struct queue_put *puts_tail;
     size_t piece_bytes; /* of the pieces of these */
@@ -93,7 +104,10 @@ struct queue {
     uint64_t commits;
     uint64_t file_bytes;
     struct queue_metrics metrics;
-    bool broken; /* the store waits for being opened again */
+    atomic_bool accept_waits; /* a put's commit came since the writer last looked; any thread */
+    bool broken;              /* the store waits for being opened again */
+    struct queue_compact *compact; /* under way, or NULL; the writer alone takes it away */
+    struct queue_compact_progress compact_progress;
 };
 
 int64_t queue_now_ns(void); /* monotonic */
@@ -101,11 +115,16 @@ int64_t queue_wall_ms(const struct queue *queue);
 void queue_notice(const struct queue *queue, bool is_error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* ---- jobs.c ---- */
 /* Hand work to the writer. When the queue is closing, new bytes are refused with QUEUE_ERR_CLOSED.
  */
 void queue_submit(struct queue *queue, struct queue_job *job);
 /* With queue->lock held: wake the writer if it sleeps. */
 void queue_wake(struct queue *queue);
+/* Writer: sleep until there is something to do (until wake_ns; not at all if busy), take it into
+ * its lines. @return false: closing, and nothing was left */
+bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool busy,
+                int64_t wake_ns);
 
 /* ---- writer.c ---- */
 QUEUE_MUST_USE int queue_writer_start(struct queue *queue);
@@ -119,8 +138,8 @@ struct queue_work { /* one transaction */
     const struct queue_job *done; /* a list */
     bool admin;                   /* an admin's step is in it */
 };
-/* A transaction was committed, its jobs are about to be told. */
-void queue_metrics_commit(struct queue *queue, const struct queue_work *work);
+/* A transaction was committed, its jobs are about to be told. @return messages accepted by it */
+size_t queue_metrics_commit(struct queue *queue, const struct queue_work *work);
 /* A transaction failed for this reason. */
 void queue_metrics_failure(struct queue *queue, int code);
 /* Jobs that were refused without a transaction. */
@@ -142,5 +161,6 @@ void queue_damaged_stray(struct queue *queue, const struct queue_due_row *row);
 #define QUEUE_WAIT_NS       INT64_C(5000000) /* how long outcomes and lone pieces wait for company */
 #define QUEUE_BATCH_BODY    (UINT64_C(4) << 20)
 #define QUEUE_BATCH_WORK_NS INT64_C(20000000)
+#define QUEUE_ADMIN_WORK_NS INT64_C(10000000) /* of it at most for an admin's steps */
 
 #endif

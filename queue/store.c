@@ -259,7 +259,9 @@ int queue_store_reopen(struct queue_store *store, uint64_t *last_txn_out)
     char error[512];
     MDB_env *env = NULL;
     MDB_envinfo info = {0};
+    atomic_store(&store->leave, true);
     (void)pthread_rwlock_wrlock(&store->gate);
+    atomic_store(&store->leave, false);
     detach(store);
     /* LMDB has put the old meta page back into the page cache, or the new one is there; the disk
      * may have either. Look before anything of ours is written, once what we see is what is on

@@ -8,6 +8,7 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,6 +36,7 @@ struct queue_store {
     char *folder;
     uint64_t map_bytes;
     pthread_rwlock_t gate; /* readers share it; a reopen has it alone */
+    _Atomic bool leave;    /* a reopen waits: readers that stay long must go */
     pthread_mutex_t pool_lock;
     MDB_txn *pool[QUEUE_STORE_READERS]; /* reset, ready to renew */
     size_t pool_count;

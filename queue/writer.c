@@ -1,16 +1,15 @@
-/* queue/writer.c - the writer thread: gathers what waits, one transaction, one commit, then the
+/* queue/writer.c - the writer thread: takes what waits, one transaction, one commit, then the
  * answers.
  *
- * When a transaction fails, its jobs go back to the front of the line: those that only store new
+ * When a transaction fails, its jobs go back to the front of their lines: those that only store new
  * bytes are refused, others are tried once more without them when the store is merely full. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "queue/batch.h"
+#include "queue/compact.h"
 
-#define LAZY_JOBS_MAX  512 /* so many outcomes need no more company */
 #define BACKOFF_MIN_NS INT64_C(1000000000)
 #define BACKOFF_MAX_NS INT64_C(30000000000)
 #define NOTICE_NS      INT64_C(1000000000) /* at most one line on failures in this time */
@@ -18,8 +17,12 @@
 struct writer {
     struct queue *queue;
     struct queue_batch *batch;
-    struct queue_jobs todo; /* taken, not yet decided; the first may be done in part */
-    struct queue_jobs done; /* applied in the transaction at hand */
+    struct queue_jobs todo[QUEUE_LINES]; /* taken, not yet decided */
+    bool partly[QUEUE_LINES];  /* the first of the line is done in part in the transaction */
+    struct queue_jobs done;    /* applied in the transaction at hand */
+    struct queue_job *spoiler; /* the job that made the transaction fail */
+    bool spare;                /* room is short: the next transaction accepts nothing */
+    int64_t soft_end_ns;       /* from here on a waiting sender ends it */
     int64_t noticed_ns;
     struct queue_work work; /* the transaction at hand, for the metrics */
     /* a broken store */
@@ -30,112 +33,13 @@ struct writer {
     size_t unsure_count;
 };
 
-void queue_jobs_push(struct queue_jobs *jobs, struct queue_job *job)
+static bool has_work(const struct writer *writer)
 {
-    job->next = NULL;
-    if (jobs->tail != NULL)
-        jobs->tail->next = job;
-    else
-        jobs->head = job;
-    jobs->tail = job;
-    jobs->count++;
-}
-
-struct queue_job *queue_jobs_shift(struct queue_jobs *jobs)
-{
-    struct queue_job *job = jobs->head;
-    if (job == NULL)
-        return NULL;
-    jobs->head = job->next;
-    if (jobs->head == NULL)
-        jobs->tail = NULL;
-    jobs->count--;
-    job->next = NULL;
-    return job;
-}
-
-void queue_jobs_append(struct queue_jobs *jobs, struct queue_jobs *more)
-{
-    if (more->head == NULL)
-        return;
-    if (jobs->tail != NULL)
-        jobs->tail->next = more->head;
-    else
-        jobs->head = more->head;
-    jobs->tail = more->tail;
-    jobs->count += more->count;
-    *more = (struct queue_jobs){0};
-}
-
-void queue_wake(struct queue *queue)
-{
-    if (queue->idle)
-        (void)pthread_cond_signal(&queue->wake);
-}
-
-void queue_submit(struct queue *queue, struct queue_job *job)
-{
-    job->since_ns = queue_now_ns();
-    (void)pthread_mutex_lock(&queue->lock);
-    if (queue->closing && job->grows)
-        job->refused = QUEUE_ERR_CLOSED;
-    queue_jobs_push(&queue->waiting, job);
-    queue->urgent += job->urgent ? 1 : 0;
-    if (job->urgent || queue->waiting.count == 1 || queue->waiting.count == LAZY_JOBS_MAX)
-        queue_wake(queue);
-    (void)pthread_mutex_unlock(&queue->lock);
-}
-
-/* ---- waiting ---- */
-
-static int64_t next_deadline(const struct writer *writer)
-{
-    const struct queue *queue = writer->queue;
-    int64_t deadline = queue_puts_deadline(queue);
-    const struct queue_job *oldest = queue->waiting.head;
-    if (oldest != NULL && oldest->since_ns + QUEUE_WAIT_NS < deadline)
-        deadline = oldest->since_ns + QUEUE_WAIT_NS;
-    if (queue->store.env == NULL && writer->reopen_ns < deadline)
-        deadline = writer->reopen_ns;
-    return deadline;
-}
-
-static void sleep_until(struct queue *queue, int64_t deadline_ns)
-{
-    queue->idle = true;
-    if (deadline_ns == INT64_MAX) {
-        (void)pthread_cond_wait(&queue->wake, &queue->lock);
-    } else {
-        struct timespec ts = {.tv_sec = deadline_ns / 1000000000,
-                              .tv_nsec = deadline_ns % 1000000000};
-        (void)pthread_cond_timedwait(&queue->wake, &queue->lock, &ts);
+    for (size_t i = 0; i < QUEUE_LINES; i++) {
+        if (writer->todo[i].head != NULL)
+            return true;
     }
-    queue->idle = false;
-}
-
-/* Sleep until there is something to do and take it. @return false: closing, and nothing is left */
-static bool take_work(struct writer *writer)
-{
-    struct queue *queue = writer->queue;
-    bool go = true;
-    (void)pthread_mutex_lock(&queue->lock);
-    while (writer->todo.count == 0 && queue->urgent == 0 && queue->waiting.count < LAZY_JOBS_MAX) {
-        if (queue->closing) {
-            go = queue->waiting.count > 0;
-            break;
-        }
-        int64_t deadline = next_deadline(writer);
-        if (deadline <= queue_now_ns())
-            break;
-        sleep_until(queue, deadline);
-    }
-    if (!queue->closing)
-        queue_puts_collect(queue, queue_now_ns(), &writer->todo);
-    queue_jobs_append(&writer->todo, &queue->waiting);
-    queue->urgent = 0;
-    queue->taken_ns = queue_now_ns();
-    (void)pthread_mutex_unlock(&queue->lock);
-    return go || writer->todo.count > 0;
+    return false;
 }
 
 /* ---- deciding ---- */
@@ -150,9 +54,11 @@ static void settle_done(struct writer *writer, bool committed)
             job->type->step(queue, job, job->result);
         job->type->report(queue, job, job->result);
     }
-    struct queue_job *part = committed ? writer->todo.head : NULL;
-    if (part != NULL && part->type->step != NULL && part->refused == 0)
-        part->type->step(queue, part, 0);
+    for (size_t i = 0; committed && i < QUEUE_LINES; i++) {
+        struct queue_job *part = writer->partly[i] ? writer->todo[i].head : NULL;
+        if (part != NULL && part->type->step != NULL)
+            part->type->step(queue, part, 0);
+    }
     if (committed)
         queue_batch_tell(writer->batch);
     for (struct queue_job *job = queue_jobs_shift(&writer->done); job != NULL;
@@ -162,16 +68,15 @@ static void settle_done(struct writer *writer, bool committed)
 
 static void settle_refused(struct writer *writer)
 {
-    struct queue_jobs all = writer->todo;
-    writer->todo = (struct queue_jobs){0};
-    for (struct queue_job *job = queue_jobs_shift(&all); job != NULL;
-         job = queue_jobs_shift(&all)) {
-        if (job->refused == 0) {
-            queue_jobs_push(&writer->todo, job);
-            continue;
+    for (size_t i = 0; i < QUEUE_LINES; i++) {
+        struct queue_jobs all = writer->todo[i];
+        writer->todo[i] = (struct queue_jobs){0};
+        for (struct queue_job *job = queue_jobs_shift(&all); job != NULL;
+             job = queue_jobs_shift(&all)) {
+            if (job->refused != 0)
+                job->result = job->refused;
+            queue_jobs_push(job->refused != 0 ? &writer->done : &writer->todo[i], job);
         }
-        job->result = job->refused;
-        queue_jobs_push(&writer->done, job);
     }
     if (writer->done.head != NULL)
         queue_metrics_refused(writer->queue, writer->done.head);
@@ -180,8 +85,10 @@ static void settle_refused(struct writer *writer)
 
 static void refuse_all(struct writer *writer, int code)
 {
-    for (struct queue_job *job = writer->todo.head; job != NULL; job = job->next)
-        job->refused = job->refused != 0 ? job->refused : code;
+    for (size_t i = 0; i < QUEUE_LINES; i++) {
+        for (struct queue_job *job = writer->todo[i].head; job != NULL; job = job->next)
+            job->refused = job->refused != 0 ? job->refused : code;
+    }
     settle_refused(writer);
 }
 
@@ -304,50 +211,117 @@ static void notice_failure(struct writer *writer, int lmdb, int code)
                  mdb_strerror(lmdb), queue_error_text(code));
 }
 
-static void fail_job(struct queue_job *job, int code)
+static void fail_job(struct writer *writer, struct queue_job *job, int code)
 {
-    if (code == QUEUE_ERR_FULL && !job->grows && !job->tried)
-        job->tried = true;
-    else
+    if (code != QUEUE_ERR_FULL || job->grows || job->tried) {
         job->refused = code;
+        return;
+    }
+    job->tried = true;
+    writer->spare = true;
 }
 
-/* The transaction is gone. Decide what becomes of its jobs, and put them back in line. */
+/* The transaction is gone. Decide what becomes of its jobs, and put them back in their lines. */
 static void fail(struct writer *writer, int lmdb, int code)
 {
+    struct queue_jobs back[QUEUE_LINES] = {{0}};
     queue_batch_abort(writer->batch);
     queue_metrics_failure(writer->queue, code);
     notice_failure(writer, lmdb, code);
     if (code == QUEUE_ERR_FULL)
         (void)queue_space_release(&writer->queue->space);
-    for (struct queue_job *job = writer->done.head; job != NULL; job = job->next)
-        fail_job(job, code);
-    if (writer->todo.head != NULL)
-        fail_job(writer->todo.head, code); /* it failed, or is done in part */
-    queue_jobs_append(&writer->done, &writer->todo);
-    writer->todo = writer->done;
-    writer->done = (struct queue_jobs){0};
+    for (size_t i = 0; i < QUEUE_LINES; i++) {
+        struct queue_job *first = writer->todo[i].head;
+        if (first != NULL && (writer->partly[i] || first == writer->spoiler))
+            fail_job(writer, first, code);
+    }
+    for (struct queue_job *job = queue_jobs_shift(&writer->done); job != NULL;
+         job = queue_jobs_shift(&writer->done)) {
+        fail_job(writer, job, code);
+        queue_jobs_push(&back[queue_job_line(job)], job);
+    }
+    for (size_t i = 0; i < QUEUE_LINES; i++) {
+        queue_jobs_append(&back[i], &writer->todo[i]);
+        writer->todo[i] = back[i];
+    }
     settle_refused(writer);
 }
 
-/* Apply jobs until the transaction is large enough. @return LMDB's code */
-static int apply_jobs(struct writer *writer)
+static bool is_time(const struct writer *writer, int64_t end_ns)
+{
+    int64_t now = queue_now_ns();
+    return now >= end_ns ||
+           (now >= writer->soft_end_ns &&
+            atomic_load_explicit(&writer->queue->accept_waits, memory_order_relaxed));
+}
+
+/* Apply jobs of one line until the time, at least one. Bounces have some room of their own, so that
+ * large messages do not keep outcomes out. @return LMDB's code */
+static int apply_line(struct writer *writer, enum queue_line line, int64_t end_ns)
 {
     struct queue_batch *batch = writer->batch;
-    int64_t begun_ns = writer->work.begun_ns;
-    while (writer->todo.head != NULL) {
-        struct queue_job *job = writer->todo.head;
+    struct queue_jobs *todo = &writer->todo[line];
+    uint64_t most = line == QUEUE_LINE_ACCEPT ? QUEUE_BATCH_BODY : QUEUE_BATCH_BODY * 3 / 2;
+    batch->end_ns = end_ns;
+    while (todo->head != NULL && !writer->partly[line] && batch->body_bytes < most) {
+        struct queue_job *job = todo->head;
         bool finished = true;
         job->result = 0;
         int rc = job->type->apply(batch, job, &finished);
-        if (rc != 0 || !finished)
+        if (rc != 0) {
+            writer->spoiler = job;
             return rc;
-        queue_jobs_push(&writer->done, queue_jobs_shift(&writer->todo));
-        if (batch->body_bytes >= QUEUE_BATCH_BODY ||
-            queue_now_ns() - begun_ns >= QUEUE_BATCH_WORK_NS)
-            return 0;
+        }
+        writer->partly[line] = !finished;
+        if (finished)
+            queue_jobs_push(&writer->done, queue_jobs_shift(todo));
+        if (is_time(writer, end_ns))
+            break;
     }
     return 0;
+}
+
+/* ---- who gets how much of a transaction ---- */
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Outcomes and admin's steps: each half of the time while the other waits, and what that leaves. */
+static int apply_others(struct writer *writer, int64_t end_ns)
+{
+    int64_t now = queue_now_ns();
+    bool admin = writer->todo[QUEUE_LINE_ADMIN].head != NULL;
+    int rc = apply_line(writer, QUEUE_LINE_OUTCOME, admin ? now + (end_ns - now) / 2 : end_ns);
+    if (rc != 0 || !admin)
+        return rc;
+    rc = apply_line(writer, QUEUE_LINE_ADMIN, sooner(end_ns, queue_now_ns() + QUEUE_ADMIN_WORK_NS));
+    if (rc == 0 && !is_time(writer, end_ns))
+        rc = apply_line(writer, QUEUE_LINE_OUTCOME, end_ns);
+    return rc;
+}
+
+/* Fill the transaction. Senders wait for its commit, so the others get a third of its time and no
+ * more when there are any; alone they get all of it, but stop for a sender who comes meanwhile.
+ * @return LMDB's code */
+static int apply_jobs(struct writer *writer)
+{
+    const struct queue_jobs *todo = writer->todo;
+    int64_t third = QUEUE_BATCH_WORK_NS / 3;
+    int64_t begun = writer->work.begun_ns;
+    bool accepts = todo[QUEUE_LINE_ACCEPT].head != NULL && !writer->spare;
+    bool others = todo[QUEUE_LINE_OUTCOME].head != NULL || todo[QUEUE_LINE_ADMIN].head != NULL;
+    int rc = 0;
+    writer->soft_end_ns = accepts ? INT64_MAX : begun + third;
+    if (accepts)
+        rc = apply_line(writer, QUEUE_LINE_ACCEPT, begun + (others ? 2 : 3) * third);
+    int64_t now = queue_now_ns();
+    if (rc == 0 && others)
+        rc = apply_others(writer, accepts ? now + third : begun + 3 * third);
+    if (rc == 0 && accepts && others && queue_now_ns() < begun + 3 * third)
+        rc = apply_line(writer, QUEUE_LINE_ACCEPT, begun + 3 * third);
+    return rc;
 }
 
 /* What a failed step of LMDB means for those who wait. */
@@ -359,12 +333,29 @@ static int code_of(const struct writer *writer, int rc)
     return code;
 }
 
+/* The transaction is committed: numbers for the metrics, and for who comes next. */
 static void count_work(struct writer *writer)
 {
-    writer->work.ended_ns = queue_now_ns();
-    writer->work.done = writer->done.head;
-    writer->work.admin = writer->batch->admin;
-    queue_metrics_commit(writer->queue, &writer->work);
+    struct queue *queue = writer->queue;
+    struct queue_work *work = &writer->work;
+    work->ended_ns = queue_now_ns();
+    work->done = writer->done.head;
+    work->admin = writer->batch->admin;
+    size_t accepted = queue_metrics_commit(queue, work);
+    (void)pthread_mutex_lock(&queue->lock);
+    if (accepted > 0) {
+        queue->answered = accepted;
+        queue->answered_ns = work->ended_ns;
+        queue->synced_ns = work->ended_ns - work->synced_ns;
+    }
+    (void)pthread_mutex_unlock(&queue->lock);
+}
+
+static void begin_work(struct writer *writer)
+{
+    memset(writer->partly, 0, sizeof writer->partly);
+    writer->spoiler = NULL;
+    writer->work.begun_ns = queue_now_ns();
 }
 
 static void run_batch(struct writer *writer)
@@ -376,12 +367,13 @@ static void run_batch(struct writer *writer)
         return;
     }
     settle_refused(writer);
-    if (writer->todo.head == NULL)
+    if (!has_work(writer))
         return;
-    writer->work.begun_ns = queue_now_ns();
+    begin_work(writer);
     int rc = queue_batch_begin(batch);
     if (rc == 0)
         rc = apply_jobs(writer);
+    writer->spare = false;
     writer->work.synced_ns = queue_now_ns();
     if (rc != 0) {
         fail(writer, rc, code_of(writer, rc));
@@ -405,8 +397,14 @@ static void run_batch(struct writer *writer)
 static void *writer_main(void *arg)
 {
     struct writer writer = {.queue = arg, .batch = queue_batch_new(arg)};
-    while (take_work(&writer))
+    for (;;) {
+        int64_t wake_ns = writer.queue->store.env == NULL ? writer.reopen_ns : INT64_MAX;
+        bool busy = has_work(&writer);
+        if (!queue_take(writer.queue, writer.todo, busy, wake_ns) && !busy)
+            break;
         run_batch(&writer);
+        queue_compact_step(writer.queue);
+    }
     queue_batch_free(&writer.batch);
     free(writer.unsure_ids);
     return NULL;

@@ -2,7 +2,41 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mta/base/time.h"
 #include "mta/control/control_private.h"
+#include "mta/control/walk.h"
+
+#define OLDEST_TRIES 8 /* records that may be damaged */
+
+/* When the first message that can be read was accepted; 0: there is none. */
+static int64_t oldest_unix_ms(struct queue *queue)
+{
+    uint64_t ids[OLDEST_TRIES];
+    int64_t accepted = 0;
+    long count = queue_read_ids(queue, 0, ids, OLDEST_TRIES);
+    for (long i = 0; i < count && accepted == 0; i++) {
+        struct queue_message *message = NULL;
+        if (queue_read_message(queue, ids[i], &message) == 0)
+            accepted = queue_message_envelope(message)->accepted_unix_ms;
+        queue_message_free(&message);
+    }
+    return accepted;
+}
+
+static json_t *queue_status(struct queue *queue, const struct queue_counts *counts)
+{
+    struct queue_metrics metrics;
+    int64_t oldest = oldest_unix_ms(queue);
+    queue_read_metrics(queue, &metrics);
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:b,s:b}", "queued", (json_int_t)counts->messages,
+        "fresh", (json_int_t)counts->units_fresh, "deferred", (json_int_t)counts->units_deferred,
+        "held", (json_int_t)counts->units_held, "damaged", (json_int_t)counts->damaged, "bytes",
+        (json_int_t)counts->bytes, "file_bytes", (json_int_t)counts->file_bytes, "commits",
+        (json_int_t)counts->commits, "oldest_age",
+        oldest > 0 ? json_integer((json_int_t)age_seconds(oldest, time_wall_ms())) : json_null(),
+        "full", (int)(metrics.full || queue_is_full(queue, 1)), "broken", (int)metrics.broken);
+}
 
 static void command_status(struct control_client *client)
 {
@@ -15,20 +49,15 @@ static void command_status(struct control_client *client)
         return;
     }
     control->hooks.read_status(&status, control->hooks.ctx);
-    json_t *answer =
-        json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "version", MTA_VERSION, "uptime",
-                  (json_int_t)status.uptime_s, "queued", (json_int_t)counts.messages, "fresh",
-                  (json_int_t)counts.units_fresh, "active", (json_int_t)status.active, "deferred",
-                  (json_int_t)counts.units_deferred, "held", (json_int_t)counts.units_held,
-                  "damaged", (json_int_t)counts.damaged, "bytes", (json_int_t)counts.bytes,
-                  "file_bytes", (json_int_t)counts.file_bytes);
+    json_t *answer = queue_status(control->queue, &counts);
     json_t *rest = json_pack(
-        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "sessions", (json_int_t)status.sessions,
-        "connections", (json_int_t)status.connections, "sites", (json_int_t)status.sites_at_work,
-        "accepted", (json_int_t)status.accepted, "rejected", (json_int_t)status.rejected,
-        "delivered", (json_int_t)status.delivered, "retried", (json_int_t)status.deferred,
-        "bounced", (json_int_t)status.failed, "commits", (json_int_t)counts.commits,
-        "bytes_waiting", (json_int_t)status.bytes_waiting);
+        "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "version", MTA_VERSION, "uptime",
+        (json_int_t)status.uptime_s, "active", (json_int_t)status.active, "in_memory",
+        (json_int_t)status.units_in_memory, "sessions", (json_int_t)status.sessions, "connections",
+        (json_int_t)status.connections, "sites", (json_int_t)status.sites_at_work, "accepted",
+        (json_int_t)status.accepted, "rejected", (json_int_t)status.rejected, "delivered",
+        (json_int_t)status.delivered, "retried", (json_int_t)status.deferred, "bounced",
+        (json_int_t)status.failed, "bytes_waiting", (json_int_t)status.bytes_waiting);
     json_object_update(answer, rest);
     json_decref(rest);
     control_send(client, answer);
@@ -51,9 +80,10 @@ static const struct command_row {
     const char *name;
     void (*run)(struct control_client *client);
 } commands[] = {
-    {"status", command_status}, {"list", command_list},   {"show", command_show},
-    {"cat", command_cat},       {"retry", command_retry}, {"delete", command_delete},
-    {"reload", command_reload},
+    {"status", command_status}, {"list", command_list},       {"summary", command_summary},
+    {"show", command_show},     {"cat", command_cat},         {"retry", command_retry},
+    {"hold", command_hold},     {"release", command_release}, {"delete", command_delete},
+    {"bounce", command_bounce}, {"reload", command_reload},
 };
 
 void control_command_start(struct control_client *client)
@@ -74,6 +104,6 @@ void control_command_step(struct control_client *client)
         control_step_stop(client);
     else if (client->cat_going)
         cat_step(client);
-    else if (client->walk.going)
-        listing_step(client);
+    else if (client->walk != NULL)
+        control_walk_step(client);
 }

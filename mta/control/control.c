@@ -2,6 +2,7 @@
 #include "mta/control/control.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include "mta/base/buf.h"
 #include "mta/base/time.h"
 #include "mta/control/control_private.h"
+#include "mta/control/scanner.h"
+#include "mta/control/walk.h"
 
 #define BACKLOG 64
 
@@ -99,7 +102,7 @@ static void free_client_when_closed(uv_handle_t *handle)
     control->client_count--;
     buf_deinit(&client->input);
     json_decref(client->request);
-    listing_free(client);
+    control_walk_free(&client->walk);
     free(client);
 }
 
@@ -108,19 +111,39 @@ static void close_client(struct control_client *client)
     if (client->closing)
         return;
     client->closing = true;
-    if (client->walk.outstanding > 0)
-        return; /* the writer's answers come first; the last of them calls again */
+    if (client->holds > 0)
+        return; /* the last control_unhold() calls again */
     uv_close((uv_handle_t *)&client->pipe, free_client_when_closed);
     uv_close((uv_handle_t *)&client->idle, free_client_when_closed);
     uv_close((uv_handle_t *)&client->timer, free_client_when_closed);
 }
 
-void control_client_settled(struct control_client *client)
+void control_close(struct control_client *client)
 {
-    if (!client->closing)
+    control_step_stop(client);
+    close_client(client);
+}
+
+void control_hold(struct control_client *client)
+{
+    client->holds++;
+}
+
+void control_unhold(struct control_client *client)
+{
+    if (--client->holds > 0 || !client->closing)
         return;
     client->closing = false;
     close_client(client);
+}
+
+bool control_has_left(const struct control_client *client)
+{
+    struct pollfd look = {.fd = -1};
+    if (uv_fileno((const uv_handle_t *)&client->pipe, &look.fd) != 0)
+        return true;
+    /* POLLHUP means both directions here: a client that only ended its own still listens. */
+    return poll(&look, 1, 0) == 1 && (look.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 struct write_request {
@@ -337,6 +360,10 @@ int control_start(struct control *control, uv_loop_t *main_loop, struct queue *q
     uv_pipe_init(main_loop, &control->listener, 0);
     control->listener.data = control;
     control->listening = true;
+    if (scanner_start(main_loop, &control->scanner) < 0) {
+        snprintf(error, error_size, "control_socket: its thread cannot be started");
+        return -1;
+    }
     if (uv_pipe_open(&control->listener, control->fd) != 0 ||
         uv_listen((uv_stream_t *)&control->listener, BACKLOG, on_connection) != 0) {
         snprintf(error, error_size, "control_socket: %s cannot be listened on", control->path);
@@ -351,13 +378,15 @@ void control_stop(struct control *control)
     if (!control->listening)
         return;
     control->listening = false;
+    scanner_stop(&control->scanner);
     queue_port_free(&control->port);
     uv_close((uv_handle_t *)&control->port_async, NULL);
     uv_close((uv_handle_t *)&control->listener, NULL);
     for (struct control_client *client = control->clients; client != NULL; client = client->next) {
-        if (client->walk.outstanding > 0) { /* their callbacks went with the port */
-            listing_forget_calls(client);
-            control_client_settled(client);
+        control_walk_abandon(client->walk);
+        if (client->holds > 0) { /* those who kept it went with the scanner and the port */
+            client->holds = 1;
+            control_unhold(client);
         }
         close_client(client);
     }

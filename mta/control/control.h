@@ -2,8 +2,8 @@
  *
  * A stream of lines. The client sends one JSON object: {"command":"list", ...}; the daemon answers
  * with one JSON object a line and ends with {"done":true,"exit":0} or {"error":"text","exit":1}.
- * Runs on the main loop, never on those that carry mail: it reads the queue itself in steps of at
- * most 10 ms. Access is by the socket's mode (0660). */
+ * Runs on the main loop, never on those that carry mail; what goes over the queue, in steps on a
+ * thread of its own. Access is by the socket's mode (0660). */
 #ifndef MTA_CONTROL_CONTROL_H
 #define MTA_CONTROL_CONTROL_H
 
@@ -17,14 +17,14 @@
 struct control_status {
     uint64_t accepted, rejected;          /* messages, replies; since start */
     uint64_t delivered, deferred, failed; /* recipients; since start */
-    size_t sessions, connections, sites_at_work, active;
+    size_t sessions, connections, sites_at_work, active, units_in_memory;
     size_t bytes_waiting;
     uint64_t uptime_s;
 };
 
 struct control_hooks {
     void (*read_status)(struct control_status *status_out, void *ctx);
-    bool (*is_active)(uint64_t id, uint16_t unit, void *ctx);
+    bool (*is_active)(uint64_t id, uint16_t unit, void *ctx); /* any thread */
     /* @return 0; -1: nothing changed and text says why */
     int (*reload)(char *text, size_t size, void *ctx);
     void *ctx;

@@ -12,41 +12,34 @@
     ((size_t)256 * 1024) /* answers a client lets lie before the walk waits for it */
 #define CONTROL_CLIENTS_MAX 64
 #define CONTROL_REQUEST_MS  30000 /* from connecting to the end of the request */
-#define CONTROL_IDS_A_READ  64
 
 struct control_client;
+struct walk;
+struct scanner;
+
+enum selector_state {
+    SELECT_ANY,
+    SELECT_QUEUED,
+    SELECT_ACTIVE,
+    SELECT_DEFERRED,
+    SELECT_HELD,
+    SELECT_DAMAGED,
+};
 
 /* Which units a command means. Strings are borrowed from the request. */
 struct selector {
     bool by_id, all;
     uint64_t id;
-    const char *domain, *sender, *recipient, *state; /* NULL: any */
-    int64_t older_ms;                                /* 0: any age */
+    const char *domain, *sender, *recipient; /* NULL: any */
+    enum selector_state state;
+    int64_t older_ms;    /* 0: any age */
+    int64_t now_unix_ms; /* ages are those of the moment when the command came */
 };
 
-struct verb_call;
-
-/* A command that goes over the queue in steps. */
-struct walk_state {
-    bool going;
-    enum { WALK_LIST, WALK_VERB } kind;
-    enum queue_verb verb;
-    bool dry_run;
-    struct selector selector;
-    uint64_t ids[CONTROL_IDS_A_READ]; /* read ahead */
-    size_t id_count, id_next;
-    uint64_t after;                /* the last id read ahead */
-    struct queue_message *message; /* at hand; NULL: take the next */
-    uint64_t id;                   /* its id */
-    size_t unit;                   /* its next unit */
-    uint64_t limit;                /* lines or messages; UINT64_MAX: no limit */
-    uint64_t matched;              /* so far */
-    uint64_t damaged;              /* of them */
-    uint64_t done;                 /* verbs the writer has done */
-    uint64_t failed;               /* verbs it could not do */
-    size_t outstanding;            /* verbs handed to the writer */
-    struct verb_call *calls;
-    bool scanned; /* the end of the queue was seen */
+/* Units of one message, ascending. Zeroed to begin with; unit_set_deinit() at the end. */
+struct unit_set {
+    uint16_t *numbers;
+    size_t count, size;
 };
 
 struct control {
@@ -60,6 +53,8 @@ struct control {
     bool listening;
     struct queue_port *port;
     uv_async_t port_async;
+    struct scanner *scanner;
+    size_t summaries; /* at work: each holds a table */
     struct control_client *clients;
     size_t client_count;
 };
@@ -68,15 +63,16 @@ struct control_client {
     struct control_client *prev, *next;
     struct control *control;
     uv_pipe_t pipe;
-    uv_idle_t idle;   /* drives a walk, one step a loop turn */
+    uv_idle_t idle;   /* drives a command of many steps, one a loop turn */
     uv_timer_t timer; /* until the request is there */
     struct buf input;
     json_t *request;
-    struct walk_state walk;
+    struct walk *walk; /* NULL: the command is none */
     uint64_t cat_offset;
     uint64_t cat_id;
     bool cat_going, finishing, closing;
-    bool waiting; /* the walk rests until the client has read or the writer has answered */
+    bool waiting;   /* it rests until the client has read, or what it waits for has come */
+    unsigned holds; /* others that will come back to the client: it is not freed before */
     unsigned handles_open;
 };
 
@@ -87,8 +83,13 @@ void control_send_bytes(struct control_client *client, const void *bytes, size_t
 /* The last line; the connection is closed when all is written. */
 void control_finish(struct control_client *client, int exit_code);
 void control_fail(struct control_client *client, const char *text); /* {"error":...,"exit":1} */
-/* The writer has answered everything: a close that waited for it goes on. */
-void control_client_settled(struct control_client *client);
+/* Somebody (the writer, a thread) keeps the client for a later call: its close waits for the last
+ * control_unhold(), which may free it. */
+void control_hold(struct control_client *client);
+void control_unhold(struct control_client *client);
+/* Has its process ended, or closed the connection? (A half-closed one still listens.) */
+bool control_has_left(const struct control_client *client);
+void control_close(struct control_client *client); /* one that has left */
 bool control_is_slow(
     const struct control_client *client);               /* the client must first take what lies */
 void control_step_start(struct control_client *client); /* call control_command_step() every turn */
@@ -109,11 +110,18 @@ void control_command_step(struct control_client *client);
 bool selector_read(const json_t *request, struct selector *selector_out, char *text, size_t size);
 /* Still to be dealt with: whom the message has reached is no reason to touch it. */
 bool recipient_is_open(const struct queue_recipient *recipient);
+/* Seconds since it was accepted; a clock that was set back makes nothing younger than new. */
+int64_t age_seconds(int64_t accepted_unix_ms, int64_t now_unix_ms);
 bool selector_is_empty(const struct selector *selector);
 /* Does it ask about the content of a record? (A damaged one has no answer.) */
 bool selector_looks_inside(const struct selector *selector);
-bool selector_matches(const struct selector *selector, const struct control *control, uint64_t id,
-                      const struct queue_envelope *envelope, size_t unit);
+/* The open units of a message that are meant. @return how many */
+size_t selector_pick(const struct selector *selector, const struct control *control, uint64_t id,
+                     const struct queue_envelope *envelope, struct unit_set *set);
+void unit_set_deinit(struct unit_set *set);
+/* As an admin would type it, for the log: "--domain a.example --older 3600s". Bounded, any bytes.
+ */
+void selector_text(const struct selector *selector, char *text, size_t size);
 const char *unit_state_text(const struct control *control, uint64_t id,
                             const struct queue_unit *unit, size_t number);
 
@@ -128,12 +136,13 @@ struct damage {
 };
 bool damage_find(struct queue *queue, uint64_t id, struct damage *damage_out);
 
-/* ---- listing.c ---- */
+/* ---- listing.c, verb.c, summary.c: walks ---- */
 void command_list(struct control_client *client);
+void command_summary(struct control_client *client);
 void command_retry(struct control_client *client);
+void command_hold(struct control_client *client);
+void command_release(struct control_client *client);
 void command_delete(struct control_client *client);
-void listing_step(struct control_client *client);
-void listing_forget_calls(struct control_client *client); /* the writer's answers will not come */
-void listing_free(struct control_client *client);
+void command_bounce(struct control_client *client);
 
 #endif

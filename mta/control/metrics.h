@@ -20,6 +20,7 @@ struct metrics_parts {
     uint64_t accepted, rejected;                    /* messages, replies of 4xx/5xx */
     uint64_t delivered, deferred, bounced, expired; /* recipients; deferred: each time */
     uint64_t sessions, bytes_waiting;               /* with clients; content not yet stored */
+    struct queue_histogram answered;                /* seconds from a message's end to its 250 */
     uint64_t connections, sites_at_work;            /* with servers */
     uint64_t units, active;                         /* in memory; of them with a connection */
     uint64_t log_dropped;                           /* lines */

@@ -189,6 +189,8 @@ static void write_submission(const struct metrics_parts *parts, struct buf *out)
     gauge(out, "mta_submission_sessions", "Connections of clients.", parts->sessions);
     counter(out, "mta_submission_messages_total", "Messages accepted from clients.",
             parts->accepted);
+    histogram(out, "mta_submission_accept_duration_seconds",
+              "From the end of a message to the 250 for it.", queue_time_bounds, &parts->answered);
     counter(out, "mta_submission_rejects_total", "Replies of 4xx and 5xx to clients.",
             parts->rejected);
     gauge(out, "mta_submission_waiting_bytes", "Message bytes received and not yet on disk.",

@@ -72,11 +72,11 @@ static json_t *units_of(const struct control *control, uint64_t id,
     json_t *list = json_array();
     for (size_t i = 0; i < envelope->unit_count; i++) {
         const struct queue_unit *unit = &envelope->units[i];
-        json_array_append_new(list,
-                              json_pack("{s:o,s:s,s:o,s:I}", "domain", control_text(unit->domain),
-                                        "state", unit_state_text(control, id, unit, i), "next",
-                                        control_time(unit->done ? 0 : unit->due_unix_ms),
-                                        "attempts", (json_int_t)unit->attempts));
+        json_array_append_new(
+            list, json_pack("{s:o,s:s,s:o,s:I,s:b}", "domain", control_text(unit->domain), "state",
+                            unit_state_text(control, id, unit, i), "next",
+                            control_time(unit->done ? 0 : unit->due_unix_ms), "attempts",
+                            (json_int_t)unit->attempts, "warned", (int)unit->warned));
     }
     return list;
 }
@@ -150,14 +150,13 @@ void command_show(struct control_client *client)
     struct attempt_list list = {.recipients = recipients_of(envelope)};
     int rc = queue_read_attempts(client->control->queue, id, add_attempt, &list);
     (void)rc; /* attempts that cannot be read are not shown; the envelope is */
-    int64_t age_ms = time_wall_ms() - envelope->accepted_unix_ms;
+    int64_t age_s = age_seconds(envelope->accepted_unix_ms, time_wall_ms());
     control_send(client,
                  json_pack("{s:s,s:o,s:I,s:o,s:I,s:b,s:b,s:o,s:o,s:o,s:b}", "id", id_text, "sender",
                            control_text(envelope->sender), "size", (json_int_t)envelope->body_bytes,
                            "accepted", control_time(envelope->accepted_unix_ms), "age",
-                           (json_int_t)(age_ms / 1000), "8bit",
-                           (envelope->flags & QUEUE_FLAG_8BIT) != 0, "bounce",
-                           (envelope->flags & QUEUE_FLAG_BOUNCE) != 0, "sign_domain",
+                           (json_int_t)age_s, "8bit", (envelope->flags & QUEUE_FLAG_8BIT) != 0,
+                           "bounce", (envelope->flags & QUEUE_FLAG_BOUNCE) != 0, "sign_domain",
                            control_text(envelope->sign_domain), "units",
                            units_of(client->control, id, envelope), "recipients", list.recipients,
                            "attempts_cut", list.cut));

@@ -12,7 +12,7 @@ static const char selectors_text[] =
     "  ID               one message; several may be given\n"
     "  --domain D       units that go to this domain\n"
     "  --sender S       messages from this sender; \"\" or <> is the null sender\n"
-    "  --recipient R    units with this recipient\n"
+    "  --recipient R    units with this recipient (and those who travel with them)\n"
     "  --state STATE    queued | active | deferred | held | damaged\n"
     "  --older 2h       accepted longer ago than this (s, m, h, d)\n"
     "  --all            everything\n";
@@ -61,8 +61,14 @@ char *ctl_help_text(const struct ctl_command *command)
         buf_add_text(&buf, selectors_text);
     if (strstr(command->args, "--limit") != NULL)
         buf_add_text(&buf, "  --limit N        at most so many lines\n");
+    if (strstr(command->args, "--by") != NULL)
+        buf_add_text(&buf, "  --by WHAT        domain (of the recipients) | sender (its domain)\n");
+    if (strstr(command->args, "--reason") != NULL)
+        buf_add_text(&buf, "  --reason TEXT    is told to the sender, and kept with the message\n");
     if (strstr(command->args, "--dry-run") != NULL)
-        buf_add_text(&buf, "  --dry-run        change nothing; tell which messages are meant\n");
+        buf_add_text(
+            &buf, "  --dry-run        change nothing; tell how many messages are meant, and which\n"
+                  "  --verbose        name every message, not the first 20 (--json does, too)\n");
     buf_add_text(&buf, common_text);
     return take_text(&buf);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mta/mtactl/run.h"
 
@@ -38,6 +39,8 @@ int main(int argc, char **argv)
     } else if (options.help) {
         print_help(options.command);
     } else {
+        /* not with a pager: it has the terminal */
+        options.progress = !options.json && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
         code = ctl_run(&options);
     }
     ctl_options_deinit(&options);

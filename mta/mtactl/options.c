@@ -9,14 +9,17 @@
 
 #include "mta/mtactl/words.h"
 
-#define LIMIT_MAX ((uint64_t)1 << 53)
+#define LIMIT_MAX  ((uint64_t)1 << 53)
+#define REASON_MAX 512
 
 enum { /* bits of ctl_command.takes */
        TAKES_ALWAYS = 0,
        TAKES_SELECTORS = 1,
        TAKES_LIMIT = 2,
-       TAKES_DRY_RUN = 4,
+       TAKES_DRY_RUN = 4, /* and --verbose: it changes mail */
        TAKES_SOCKET = 8,
+       TAKES_REASON = 16,
+       TAKES_BY = 32,
 };
 
 static const struct ctl_command commands[] = {
@@ -24,8 +27,15 @@ static const struct ctl_command commands[] = {
      "What the daemon holds and does: the queue by state, connections, totals since its start.\n",
      0, CTL_STATUS, TAKES_SOCKET},
     {"list", "[ID...] [selectors] [--limit N]",
-     "One line a unit: the recipients of a message that travel together to one domain.\n", SIZE_MAX,
-     CTL_LIST, TAKES_SOCKET | TAKES_SELECTORS | TAKES_LIMIT},
+     "One line a unit: the recipients of a message that travel together to one domain. Oldest\n"
+     "message first; records that could not be read come last.\n",
+     SIZE_MAX, CTL_LIST, TAKES_SOCKET | TAKES_SELECTORS | TAKES_LIMIT},
+    {"summary", "[selectors] [--by domain|sender] [--limit N]",
+     "What waits, by domain and age: T is the total, a column counts what is younger than so\n"
+     "many minutes (and older than the column before), the last one what is older. A message\n"
+     "counts once in each domain that it still has to reach. --by sender counts messages by the\n"
+     "domain of their sender. The domains with the most come first; 20 unless --limit says more.\n",
+     0, CTL_SUMMARY, TAKES_SOCKET | TAKES_SELECTORS | TAKES_LIMIT | TAKES_BY},
     {"show", "ID",
      "Envelope, recipients, every attempt with the other side's answer, and what comes next.\n", 1,
      CTL_SHOW, TAKES_SOCKET},
@@ -33,12 +43,24 @@ static const struct ctl_command commands[] = {
      "The message itself, byte for byte. With --json one object; bytes that are not UTF-8\n"
      "become \\u00XX.\n",
      1, CTL_CAT, TAKES_SOCKET},
-    {"retry", "ID...|selectors [--dry-run]", "Try deferred mail now instead of at its next time.\n",
-     SIZE_MAX, CTL_RETRY, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
-    {"delete", "ID...|selectors [--dry-run]",
-     "Remove messages; nobody is told. A message that also has recipients which the selectors\n"
-     "do not mean is kept.\n",
+    {"retry", "ID...|selectors [--dry-run] [--verbose]",
+     "Try now instead of at the next time; held mail is left alone (see release).\n", SIZE_MAX,
+     CTL_RETRY, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
+    {"hold", "ID...|selectors [--dry-run] [--verbose]",
+     "Stop trying until released: also over a restart, and mail that is held does not expire. An\n"
+     "attempt that is under way ends as it began.\n",
+     SIZE_MAX, CTL_HOLD, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
+    {"release", "ID...|selectors [--dry-run] [--verbose]",
+     "Let held mail go on: it is tried now.\n", SIZE_MAX, CTL_RELEASE,
+     TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
+    {"delete", "ID...|selectors [--dry-run] [--verbose]",
+     "Remove mail; nobody is told. Where several recipients travel together, --recipient removes\n"
+     "none of them: it would take the others too.\n",
      SIZE_MAX, CTL_DELETE, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN},
+    {"bounce", "ID...|selectors [--reason TEXT] [--dry-run] [--verbose]",
+     "Return mail to its sender, held mail too: they get the usual report, with the reason.\n"
+     "--recipient as with delete.\n",
+     SIZE_MAX, CTL_BOUNCE, TAKES_SOCKET | TAKES_SELECTORS | TAKES_DRY_RUN | TAKES_REASON},
     {"check", "",
      "Read the configuration (not the running daemon) and say what is wrong in it. Keys and\n"
      "certificates that it names are read by `mtad --check`.\n",
@@ -51,8 +73,7 @@ static const struct ctl_command commands[] = {
 
 /* Commands that later versions have: their names are worth a better answer than "unknown". */
 static const char *const later_commands[] = {
-    "summary", "explain", "hold",  "release", "bounce", "suspend", "resume",
-    "route",   "doctor",  "queue", "dkim",    "user",   "top",     "trace",
+    "explain", "suspend", "resume", "route", "doctor", "queue", "dkim", "user", "top", "trace",
 };
 
 enum option_name {
@@ -69,6 +90,9 @@ enum option_name {
     OPT_ALL,
     OPT_LIMIT,
     OPT_DRY_RUN,
+    OPT_VERBOSE,
+    OPT_REASON,
+    OPT_BY,
 };
 
 static const struct option_row {
@@ -89,6 +113,9 @@ static const struct option_row {
     [OPT_ALL] = {"--all", false, TAKES_SELECTORS},
     [OPT_LIMIT] = {"--limit", true, TAKES_LIMIT},
     [OPT_DRY_RUN] = {"--dry-run", false, TAKES_DRY_RUN},
+    [OPT_VERBOSE] = {"--verbose", false, TAKES_DRY_RUN},
+    [OPT_REASON] = {"--reason", true, TAKES_REASON},
+    [OPT_BY] = {"--by", true, TAKES_BY},
 };
 #define OPTION_COUNT (sizeof option_rows / sizeof option_rows[0])
 
@@ -132,6 +159,22 @@ static int read_limit(struct parser *parser, const char *value)
         parser->options->limit > 0)
         return 0;
     return FAIL(parser, "--limit: expected a number from 1 on, not \"%s\"", value);
+}
+
+static int read_by(struct parser *parser, const char *value)
+{
+    if (strcmp(value, "domain") != 0 && strcmp(value, "sender") != 0)
+        return FAIL(parser, "--by: expected domain or sender, not \"%s\"", value);
+    parser->options->by = value;
+    return 0;
+}
+
+static int read_reason(struct parser *parser, const char *value)
+{
+    if (value[0] == '\0' || strlen(value) > REASON_MAX)
+        return FAIL(parser, "--reason: expected a text of at most %d octets", REASON_MAX);
+    parser->options->reason = value;
+    return 0;
 }
 
 /* The null sender is "" here and may be given as "" or "<>"; no other value is empty. */
@@ -178,6 +221,13 @@ static int read_option(struct parser *parser, enum option_name name, const char 
     case OPT_DRY_RUN:
         options->dry_run = true;
         return 0;
+    case OPT_VERBOSE:
+        options->verbose = true;
+        return 0;
+    case OPT_REASON:
+        return read_reason(parser, value);
+    case OPT_BY:
+        return read_by(parser, value);
     }
     unreachable_bug();
 }
@@ -296,7 +346,7 @@ static int check_together(struct parser *parser)
     if (command->ids_max == 1 && options->id_count == 0)
         return FAIL(parser, "%s: which message? give its id, as `mtactl list` shows",
                     command->name);
-    if ((command->verb == CTL_RETRY || command->verb == CTL_DELETE) && !has_selector(options))
+    if (ctl_command_changes(command) && !has_selector(options))
         return FAIL(parser,
                     "%s: which messages? give ids, --domain, --sender, --recipient, --state, "
                     "--older or --all",
@@ -337,6 +387,11 @@ void ctl_options_deinit(struct ctl_options *options)
 {
     free(options->ids);
     *options = (struct ctl_options){0};
+}
+
+bool ctl_command_changes(const struct ctl_command *command)
+{
+    return (command->takes & TAKES_DRY_RUN) != 0;
 }
 
 const struct ctl_command *ctl_command_at(size_t index)

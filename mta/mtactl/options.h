@@ -16,10 +16,14 @@ enum ctl_exit { /* what the program ends with; scripts rely on it */
 enum ctl_verb {
     CTL_STATUS,
     CTL_LIST,
+    CTL_SUMMARY,
     CTL_SHOW,
     CTL_CAT,
     CTL_RETRY,
+    CTL_HOLD,
+    CTL_RELEASE,
     CTL_DELETE,
+    CTL_BOUNCE,
     CTL_CHECK,
     CTL_RELOAD,
 };
@@ -44,7 +48,10 @@ struct ctl_options {
     const char **ids;
     size_t id_count;
     uint64_t limit;
-    bool dry_run;
+    bool dry_run, verbose;
+    const char *reason; /* of a bounce */
+    const char *by;     /* of a summary: domain | sender */
+    bool progress;      /* not from argv: somebody at a terminal waits for the end */
 };
 
 /**
@@ -57,6 +64,9 @@ struct ctl_options {
 MUST_USE int ctl_options_parse(int argc, char **argv, struct ctl_options *options_out, char *error,
                                size_t error_size);
 void ctl_options_deinit(struct ctl_options *options);
+
+/* Does it change mail, as its selectors tell? */
+bool ctl_command_changes(const struct ctl_command *command);
 
 /* The commands of this version; NULL beyond the last. */
 const struct ctl_command *ctl_command_at(size_t index);

@@ -34,8 +34,25 @@ void ctl_print_time(FILE *out, const char *iso);
 void ctl_print_status(const struct ctl_output *output, const json_t *status);
 void ctl_print_unit(struct ctl_output *output, const json_t *unit);
 void ctl_print_show(const struct ctl_output *output, const json_t *message);
-/* A line of retry or delete, and the sum at their end. */
+
+/* ---- print_verb.c ---- */
+/* What became of the messages, over all requests of a command. */
+struct ctl_sum {
+    uint64_t count, units; /* messages and units that were changed, or would be */
+    uint64_t partial;      /* messages of which other units stay */
+    uint64_t skipped;      /* units with which there was nothing to do */
+    uint64_t kept;         /* units whose other recipients the selectors do not mean */
+    uint64_t gone, failed; /* messages */
+    uint64_t unlisted;     /* messages that were not named */
+};
+/* A message's line of a verb. */
 void ctl_print_verb(const struct ctl_output *output, const json_t *line);
-void ctl_print_count(const struct ctl_output *output, uint64_t count);
+void ctl_sum_add(struct ctl_sum *sum, const json_t *line);
+json_t *ctl_sum_json(const struct ctl_sum *sum, bool dry_run);
+void ctl_print_sum(const struct ctl_output *output, const struct ctl_sum *sum);
+
+/* ---- print_summary.c ---- */
+/* The table, from the lines that the daemon has sent: an array. */
+void ctl_print_summary(const struct ctl_output *output, const json_t *rows);
 
 #endif

@@ -1,5 +1,5 @@
-/* mta/mtactl/print_list.c - the table of `list`, the lines of `retry` and `delete`. A listing
- * streams: the columns are fixed before the first line is known. */
+/* mta/mtactl/print_list.c - the table of `list`, which streams: the columns are fixed before the
+ * first line is known. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,38 +110,4 @@ void ctl_print_unit(struct ctl_output *output, const json_t *unit)
                                                         : sender,
                                     damaged ? ctl_json_string(unit, "reason") : recipients});
     free(recipients);
-}
-
-/* ---- verbs ---- */
-
-void ctl_print_verb(const struct ctl_output *output, const json_t *line)
-{
-    const char *result = ctl_json_string(line, "result");
-    bool delete = output->options->command->verb == CTL_DELETE;
-    if (strcmp(result, "done") == 0)
-        result = delete ? "deleted" : "is due now";
-    else if (strcmp(result, "would be changed") == 0)
-        result = delete ? "would be deleted" : "would be due now";
-    ctl_print_safe(output->out, ctl_json_string(line, "id"));
-    (void)fputs("  ", output->out);
-    ctl_print_safe(output->out, result);
-    if (json_object_get(line, "sender") != NULL) {
-        (void)fputs("  from <", output->out);
-        ctl_print_safe(output->out, ctl_json_string(line, "sender"));
-        (void)fputc('>', output->out);
-    }
-    (void)fputc('\n', output->out);
-}
-
-void ctl_print_count(const struct ctl_output *output, uint64_t count)
-{
-    char number[CTL_WORDS_MAX];
-    const char *noun = count == 1 ? "message" : "messages";
-    bool delete = output->options->command->verb == CTL_DELETE;
-    ctl_number_words(count, number);
-    if (output->options->dry_run)
-        (void)fprintf(output->out, "%s %s would be %s; nothing was changed\n", number, noun,
-                      delete ? "deleted" : "tried now");
-    else
-        (void)fprintf(output->out, "%s %s %s\n", number, noun, delete ? "deleted" : "due now");
 }

@@ -74,32 +74,55 @@ static void print_recipient(FILE *out, const json_t *recipient)
         print_attempt(out, json_array_get(attempts, i));
 }
 
-/* What comes next, and when. */
-static void print_outlook(const struct ctl_output *output, const json_t *unit)
+/* Recipients of the domain in this state? */
+static bool has_state(const json_t *recipients, const char *domain, const char *state)
+{
+    for (size_t i = 0; i < json_array_size(recipients); i++) {
+        const json_t *recipient = json_array_get(recipients, i);
+        if (strcmp(ctl_json_string(recipient, "domain"), domain) == 0 &&
+            strcmp(ctl_json_string(recipient, "state"), state) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* When, of what is no attempt at this moment. */
+static void print_next(const struct ctl_output *output, const char *next)
 {
     FILE *out = output->out;
-    char words[CTL_WORDS_MAX];
     int64_t due = 0;
-    const char *state = ctl_json_string(unit, "state");
-    const char *next = ctl_json_string(unit, "next");
     bool has_time = ctl_time_parse(next, &due);
-    if (strcmp(state, "active") == 0) {
-        (void)fputs("being delivered at this moment", out);
-    } else if (strcmp(state, "queued") == 0) {
-        (void)fputs("not tried yet, waits for its first attempt", out);
-    } else if (strcmp(state, "held") == 0) {
-        (void)fputs("held: not tried until an admin releases it", out);
-    } else if (strcmp(state, "done") == 0) {
-        (void)fputs("done: every recipient has its final state", out);
-    } else if (has_time && due > output->now_unix_ms) {
+    if (has_time && due > output->now_unix_ms) {
+        char words[CTL_WORDS_MAX];
         ctl_next_words(due, output->now_unix_ms, words);
-        (void)fprintf(out, "deferred, next attempt %s, at ", words);
+        (void)fprintf(out, ", next attempt %s, at ", words);
         ctl_print_time(out, next);
     } else if (has_time) {
-        (void)fputs("deferred, the next attempt is due now", out);
+        (void)fputs(", the next attempt is due now", out);
+    }
+}
+
+/* What comes next. */
+static void print_outlook(const struct ctl_output *output, const json_t *unit, bool bounce_pending)
+{
+    FILE *out = output->out;
+    const char *state = ctl_json_string(unit, "state");
+    if (strcmp(state, "active") == 0) {
+        (void)fputs("being delivered at this moment", out);
+    } else if (strcmp(state, "held") == 0) {
+        (void)fputs("held: not tried until an admin releases it (mtactl release)", out);
+    } else if (strcmp(state, "done") == 0) {
+        (void)fputs("done: every recipient has its final state", out);
+    } else if (strcmp(state, "queued") == 0) {
+        (void)fputs("not tried yet, waits for its first attempt", out);
     } else {
         ctl_print_safe(out, state);
+        print_next(output, ctl_json_string(unit, "next"));
     }
+    if (bounce_pending && strcmp(state, "done") != 0)
+        (void)fputs("; failed for good, and its sender is to be told next", out);
+    if (json_is_true(json_object_get(unit, "warned")))
+        (void)fputs("; its sender was told of the delay", out);
 }
 
 static void print_unit(const struct ctl_output *output, const json_t *unit,
@@ -111,7 +134,7 @@ static void print_unit(const struct ctl_output *output, const json_t *unit,
     (void)fputc('\n', out);
     ctl_print_safe(out, domain);
     (void)fputs(": ", out);
-    print_outlook(output, unit);
+    print_outlook(output, unit, has_state(recipients, domain, "bounce pending"));
     if (attempts > 0)
         (void)fprintf(out, "; %" PRIu64 " attempt%s so far", attempts, attempts == 1 ? "" : "s");
     (void)fputc('\n', out);

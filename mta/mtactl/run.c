@@ -13,6 +13,7 @@
 #include "mta/mtactl/json_text.h"
 #include "mta/mtactl/link.h"
 #include "mta/mtactl/print.h"
+#include "mta/mtactl/progress.h"
 #include "mta/mtactl/request.h"
 
 #define ERROR_MAX 1024
@@ -21,8 +22,10 @@ struct run {
     const struct ctl_options *options;
     const char *socket;
     struct ctl_output output;
-    bool has_count; /* the daemon has told one */
-    uint64_t count; /* sum over the requests */
+    bool has_sum;       /* the daemon has told one */
+    struct ctl_sum sum; /* over the requests */
+    json_t *rows;       /* of a summary, until all are there; NULL: none */
+    struct ctl_progress progress;
     /* of the request at hand */
     const char *id;
     uint64_t lines;
@@ -69,33 +72,59 @@ static unsigned terminal_width(void)
     return size.ws_col;
 }
 
+static void keep_row(struct run *run, const json_t *line)
+{
+    if (run->rows == NULL)
+        run->rows = json_array();
+    (void)json_array_append_new(run->rows, json_deep_copy(line));
+}
+
+/* @return false: it is no line but news about the command as a whole */
+static bool is_line(struct run *run, const json_t *line)
+{
+    const json_t *progress = json_object_get(line, "progress");
+    bool changes = ctl_command_changes(run->options->command);
+    if (json_is_object(progress) && run->options->progress) {
+        ctl_progress_show(&run->progress, progress);
+        return false;
+    }
+    ctl_progress_clear(&run->progress);
+    if (changes && json_is_integer(json_object_get(line, "count"))) {
+        run->has_sum = true;
+        ctl_sum_add(&run->sum, line); /* one sum at the end */
+        return false;
+    }
+    return true;
+}
+
 static void print_line(struct run *run, const json_t *line)
 {
     struct ctl_output *output = &run->output;
-    const json_t *count = json_object_get(line, "count");
-    enum ctl_verb verb = run->options->command->verb;
-    if ((verb == CTL_RETRY || verb == CTL_DELETE) && json_is_integer(count)) {
-        run->has_count = true;
-        run->count += ctl_json_number(line, "count"); /* one sum at the end */
+    if (!is_line(run, line))
         return;
-    }
     run->lines++;
     if (run->options->json) {
         print_json(json_deep_copy(line));
         return;
     }
-    switch (verb) {
+    switch (run->options->command->verb) {
     case CTL_STATUS:
         ctl_print_status(output, line);
         return;
     case CTL_LIST:
         ctl_print_unit(output, line);
         return;
+    case CTL_SUMMARY:
+        keep_row(run, line);
+        return;
     case CTL_SHOW:
         ctl_print_show(output, line);
         return;
     case CTL_RETRY:
+    case CTL_HOLD:
+    case CTL_RELEASE:
     case CTL_DELETE:
+    case CTL_BOUNCE:
         ctl_print_verb(output, line);
         return;
     case CTL_RELOAD:
@@ -157,6 +186,7 @@ static void end_cat(struct run *run, const char *error)
 
 static int fail_request(struct run *run, const char *text)
 {
+    ctl_progress_clear(&run->progress);
     end_cat(run, text);
     if (!run->told)
         tell(run, text);
@@ -177,6 +207,7 @@ static int read_answers(struct run *run, struct ctl_link *link)
             print_raw(run, answer.raw);
             break;
         case CTL_DONE:
+            ctl_progress_clear(&run->progress);
             end_cat(run, NULL);
             return answer.exit_code;
         case CTL_ERROR:
@@ -190,15 +221,20 @@ static int read_answers(struct run *run, struct ctl_link *link)
     }
 }
 
+/* Did the selectors mean anything at all? */
+static bool has_matched(const struct run *run, const struct ctl_sum *before)
+{
+    return run->lines > 0 || memcmp(&run->sum, before, sizeof *before) != 0;
+}
+
 /* The daemon went over the queue and had nothing to say. */
 static void tell_nothing(struct run *run, int code)
 {
-    enum ctl_verb verb = run->options->command->verb;
-    bool verb_by_id = run->id != NULL && (verb == CTL_RETRY || verb == CTL_DELETE);
-    if (code == CTL_EXIT_DONE && verb == CTL_LIST)
+    bool verb_by_id = run->id != NULL && ctl_command_changes(run->options->command);
+    if (code == CTL_EXIT_DONE) {
         (void)fputs("mtactl: the queue is empty\n", stderr);
-    if (code == CTL_EXIT_DONE)
         return;
+    }
     run->told = true;
     if (verb_by_id && run->options->json)
         print_json(json_pack("{s:s,s:s}", "id", run->id, "result", "nothing matched"));
@@ -210,12 +246,19 @@ static void tell_nothing(struct run *run, int code)
         (void)fputs("mtactl: nothing matched\n", stderr);
 }
 
+/* Commands that go over the queue: the daemon may do so before its first word. */
+static bool is_patient(enum ctl_verb verb)
+{
+    return verb == CTL_LIST || verb == CTL_SUMMARY || verb == CTL_RETRY || verb == CTL_HOLD ||
+           verb == CTL_RELEASE || verb == CTL_DELETE || verb == CTL_BOUNCE;
+}
+
 static int ask(struct run *run, const char *id)
 {
     char error[ERROR_MAX];
     struct ctl_link *link = NULL;
-    enum ctl_verb verb = run->options->command->verb;
-    bool patient = verb == CTL_LIST || verb == CTL_RETRY || verb == CTL_DELETE;
+    struct ctl_sum before = run->sum;
+    bool patient = is_patient(run->options->command->verb);
     json_t *request = ctl_request_new(run->options, id);
     run->id = id;
     run->lines = 0;
@@ -228,7 +271,7 @@ static int ask(struct run *run, const char *id)
         return CTL_EXIT_UNREACHABLE;
     }
     int code = read_answers(run, link);
-    if (patient && run->lines == 0 && !run->told)
+    if (patient && !run->told && !has_matched(run, &before))
         tell_nothing(run, code);
     ctl_link_close(&link);
     return code;
@@ -242,13 +285,13 @@ static int ask_all(struct run *run)
         int one = ask(run, options->ids[i]);
         code = one > code ? one : code;
     }
-    if (!run->has_count)
-        return code;
-    if (options->json)
-        print_json(json_pack("{s:I,s:b}", "count", (json_int_t)run->count, "dry_run",
-                             (int)options->dry_run));
-    else if (run->count > 0)
-        ctl_print_count(&run->output, run->count);
+    if (run->rows != NULL)
+        ctl_print_summary(&run->output, run->rows);
+    json_decref(run->rows);
+    if (run->has_sum && options->json)
+        print_json(ctl_sum_json(&run->sum, options->dry_run));
+    else if (run->has_sum)
+        ctl_print_sum(&run->output, &run->sum);
     return code;
 }
 
@@ -293,6 +336,7 @@ int ctl_run(const struct ctl_options *options)
 {
     struct run run = {.options = options,
                       .socket = options->socket,
+                      .progress = {.out = stderr},
                       .output = {.out = stdout,
                                  .options = options,
                                  .width = terminal_width(),

@@ -27,6 +27,7 @@ struct session {
     struct smtp_server *server;
     struct intake *intake;
     char ended_id[QUEUE_ID_TEXT]; /* of the message refused at its end, for the log line of that */
+    uint64_t ended_ns;            /* when the end of the message at hand came */
     uv_timer_t timer;
     bool timer_closed;
     uint64_t active_ms; /* the last byte from the client */
@@ -174,6 +175,7 @@ static void on_stored(const struct intake_result *result, void *ctx)
     case QUEUE_OK:
         verdict.code = 250;
         snprintf(verdict.text, sizeof verdict.text, "2.0.0 Ok: queued as %s", result->id);
+        submit_count_answer(s->worker->submit, uv_hrtime() - s->ended_ns);
         break;
     case QUEUE_ERR_FULL:
         refuse(&verdict, 452, "4.3.1 Insufficient system storage, try again later");
@@ -191,6 +193,7 @@ static void on_content_end(bool refused, const char *reason, void *ctx)
     struct session *s = ctx;
     struct smtp_verdict verdict = {0};
     (void)reason; /* logged with the reply */
+    s->ended_ns = uv_hrtime();
     if (!refused &&
         intake_finish(s->intake, on_stored, s, &verdict.code, verdict.text, sizeof verdict.text))
         return;

@@ -238,6 +238,20 @@ void submit_free(struct submit **submitp)
     *submitp = NULL;
 }
 
+void submit_count_answer(struct submit *submit, uint64_t ns)
+{
+    struct queue_histogram *answered = &submit->answered;
+    double seconds = (double)ns / 1e9;
+    size_t bucket = 0;
+    while (bucket < QUEUE_BUCKETS && seconds > queue_time_bounds[bucket])
+        bucket++;
+    pthread_mutex_lock(&submit->lock);
+    answered->counts[bucket]++;
+    answered->count++;
+    answered->sum += seconds;
+    pthread_mutex_unlock(&submit->lock);
+}
+
 void submit_read_counts(struct submit *submit, struct submit_counts *out)
 {
     *out = (struct submit_counts){
@@ -246,4 +260,7 @@ void submit_read_counts(struct submit *submit, struct submit_counts *out)
         .rejected = atomic_load(&submit->rejected),
         .bytes_waiting = atomic_load(&submit->budget_used),
     };
+    pthread_mutex_lock(&submit->lock);
+    out->answered = submit->answered;
+    pthread_mutex_unlock(&submit->lock);
 }

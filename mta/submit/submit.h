@@ -38,8 +38,9 @@ void submit_free(struct submit **submitp); /* after loops_stop; also before subm
 
 struct submit_counts {
     size_t sessions;
-    uint64_t accepted, rejected; /* messages stored, replies of 4xx/5xx, since start */
-    size_t bytes_waiting;        /* content not yet stored */
+    uint64_t accepted, rejected;     /* messages stored, replies of 4xx/5xx, since start */
+    size_t bytes_waiting;            /* content not yet stored */
+    struct queue_histogram answered; /* seconds from a message's end to its 250 */
 };
 void submit_read_counts(struct submit *submit, struct submit_counts *counts_out); /* any thread */
 

@@ -63,8 +63,9 @@ struct submit {
     size_t worker_count;
     unsigned next_worker;
 
-    pthread_mutex_t lock; /* settings */
+    pthread_mutex_t lock; /* settings and answered */
     struct submit_settings *settings;
+    struct queue_histogram answered; /* seconds from a message's end to its 250 */
 
     atomic_size_t budget_used; /* content behind the header, here and with the writer */
     atomic_bool budget_short;  /* somebody has paused */
@@ -97,6 +98,7 @@ void session_cut_all(struct submit_worker *worker);
 void session_budget_short(struct submit_worker *worker); /* hand over what every session holds */
 void session_budget_freed(struct submit_worker *worker); /* go on reading where that was paused */
 void submit_check_stopped(struct submit_worker *worker);
+void submit_count_answer(struct submit *submit, uint64_t ns); /* a 250, so long after the end */
 
 /* ---- intake.c: one message on its way into the queue ---- */
 struct intake;

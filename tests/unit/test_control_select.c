@@ -150,18 +150,80 @@ static void test_matches(void **state)
                                       .units = units,
                                       .unit_count = sizeof units / sizeof units[0],
                                       .accepted_unix_ms = time_wall_ms() - INT64_C(3600000)};
+    struct unit_set set = {0};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *request = NULL;
         struct selector selector;
         char error[512] = "";
         unsigned matched = 0;
         assert_true(read_request(cases[i].request, &selector, &request, error, sizeof error));
-        for (unsigned unit = 0; unit < envelope.unit_count; unit++) {
-            if (selector_matches(&selector, &control, ID, &envelope, unit))
-                matched |= 1U << unit;
+        size_t count = selector_pick(&selector, &control, ID, &envelope, &set);
+        assert_int_equal(count, set.count);
+        for (size_t n = 0; n < set.count; n++) {
+            assert_true(n == 0 || set.numbers[n] > set.numbers[n - 1]);
+            matched |= 1U << set.numbers[n];
         }
         if (matched != cases[i].units)
             fail_msg("%s matched %x", cases[i].request, matched);
+        json_decref(request);
+    }
+    unit_set_deinit(&set);
+}
+
+/* A clock that was stepped: nothing is older than it is, whatever the clock says. */
+static void test_ages(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t accepted_ms, now_ms, age_s;
+        bool older; /* than a minute */
+    } cases[] = {
+        {1000000, 1059999, 59, false},
+        {1000000, 1060000, 60, true},
+        {1000000, 1000000, 0, false},
+        {2000000, 1000000, 0, false}, /* it was set back */
+        {0, INT64_C(1800000000000), 1800000000, true},
+    };
+    struct unit_set set = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct queue_envelope envelope = {.sender = "",
+                                          .units = units,
+                                          .unit_count = 1,
+                                          .accepted_unix_ms = cases[i].accepted_ms};
+        struct selector selector = {.older_ms = 60000, .now_unix_ms = cases[i].now_ms};
+        assert_int_equal(age_seconds(cases[i].accepted_ms, cases[i].now_ms), cases[i].age_s);
+        assert_int_equal(selector_pick(&selector, &control, ID, &envelope, &set), cases[i].older);
+        selector.older_ms = INT64_MAX / 1000 * 1000; /* the most that a request can say */
+        assert_int_equal(selector_pick(&selector, &control, ID, &envelope, &set), 0);
+    }
+    unit_set_deinit(&set);
+}
+
+/* How the log names a selection. */
+static void test_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *request, *text;
+    } cases[] = {
+        {"{}", ""},
+        {"{\"all\":true}", "--all"},
+        {"{\"id\":\"" ID_TEXT "\",\"domain\":\"a.example\"}", "--domain a.example " ID_TEXT},
+        {"{\"sender\":\"\",\"state\":\"held\",\"older_s\":60}",
+         "--sender <> --state held --older 60s"},
+        {"{\"recipient\":\"a@a.example\"}", "--recipient a@a.example"},
+    };
+    char text[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *request = NULL;
+        struct selector selector;
+        char error[512] = "";
+        assert_true(read_request(cases[i].request, &selector, &request, error, sizeof error));
+        selector_text(&selector, text, sizeof text);
+        assert_string_equal(text, cases[i].text);
+        char little[8];
+        selector_text(&selector, little, sizeof little); /* what fits, in whole parts */
+        assert_true(strncmp(little, text, strlen(little)) == 0);
         json_decref(request);
     }
 }
@@ -169,9 +231,9 @@ static void test_matches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_matches),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_matches), cmocka_unit_test(test_ages),
+        cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,11 +60,22 @@ static void test_requests(void **state)
         {"show " ID1, "{\"command\":\"show\",\"id\":\"" ID1 "\"}"},
         {"cat " ID1 " --json", "{\"command\":\"cat\",\"id\":\"" ID1 "\"}"},
         {"show -- " ID1, "{\"command\":\"show\",\"id\":\"" ID1 "\"}"},
-        {"retry " ID1, "{\"command\":\"retry\",\"id\":\"" ID1 "\"}"},
-        {"retry --state deferred", "{\"command\":\"retry\",\"state\":\"deferred\"}"},
-        {"delete --all --dry-run", "{\"command\":\"delete\",\"all\":true,\"dry_run\":true}"},
-        {"delete --older 1d " ID1, "{\"command\":\"delete\",\"id\":\"" ID1 "\",\"older_s\":86400}"},
-        {"delete --state damaged", "{\"command\":\"delete\",\"state\":\"damaged\"}"},
+        {"retry " ID1, "{\"command\":\"retry\",\"id\":\"" ID1 "\",\"lines\":20}"},
+        {"retry --state deferred", "{\"command\":\"retry\",\"state\":\"deferred\",\"lines\":20}"},
+        {"retry --all --verbose", "{\"command\":\"retry\",\"all\":true}"},
+        {"retry --all --json", "{\"command\":\"retry\",\"all\":true}"},
+        {"hold --domain a.example", "{\"command\":\"hold\",\"domain\":\"a.example\",\"lines\":20}"},
+        {"release --state held --verbose", "{\"command\":\"release\",\"state\":\"held\"}"},
+        {"delete --all --dry-run",
+         "{\"command\":\"delete\",\"all\":true,\"dry_run\":true,\"lines\":20}"},
+        {"delete --older 1d --verbose " ID1,
+         "{\"command\":\"delete\",\"id\":\"" ID1 "\",\"older_s\":86400}"},
+        {"delete --state damaged", "{\"command\":\"delete\",\"state\":\"damaged\",\"lines\":20}"},
+        {"bounce --json --reason=a,b " ID1,
+         "{\"command\":\"bounce\",\"id\":\"" ID1 "\",\"reason\":\"a,b\"}"},
+        {"summary", "{\"command\":\"summary\"}"},
+        {"summary --by sender --limit 5 --state deferred",
+         "{\"command\":\"summary\",\"state\":\"deferred\",\"rows\":5,\"by\":\"sender\"}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char space[512];
@@ -93,8 +104,8 @@ static void test_refused(void **state)
         {"", "which command? see mtactl --help"},
         {"--json", "which command?"},
         {"stats", "unknown command \"stats\"; see mtactl --help"},
-        {"hold " ID1, "hold is not in this version (" MTA_VERSION ") of mtactl"},
-        {"release --all", "release is not in this version"},
+        {"suspend a.example", "suspend is not in this version (" MTA_VERSION ") of mtactl"},
+        {"explain --all", "explain is not in this version"},
         {"queue check", "queue is not in this version"},
         {"list --what", "unknown option \"--what\""},
         {"list -x", "unknown option \"-x\""},
@@ -128,6 +139,15 @@ static void test_refused(void **state)
         {"show --all " ID1, "--all does not go with show"},
         {"delete", "delete: which messages? give ids, --domain, --sender,"},
         {"retry --dry-run", "retry: which messages?"},
+        {"hold", "hold: which messages?"},
+        {"release --verbose", "release: which messages?"},
+        {"bounce --reason x", "bounce: which messages?"},
+        {"bounce --all --reason=", "--reason: expected a text of at most 512 octets"},
+        {"delete --all --reason x", "--reason does not go with delete"},
+        {"list --verbose", "--verbose does not go with list"},
+        {"summary " ID1, "summary takes no argument"},
+        {"summary --by size", "--by: expected domain or sender, not \"size\""},
+        {"list --by sender", "--by does not go with list"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char space[512];
@@ -203,9 +223,12 @@ static void test_help_texts(void **state)
         assert_non_null(strstr(program, line));
         (void)snprintf(line, sizeof line, "usage: mtactl %s", command->name);
         assert_ptr_equal(strstr(text, line), text);
-        bool verb = command->verb == CTL_RETRY || command->verb == CTL_DELETE;
-        assert_int_equal(strstr(text, "--older 2h") != NULL, verb || command->verb == CTL_LIST);
-        assert_int_equal(strstr(text, "  --dry-run  ") != NULL, verb);
+        bool looks = command->verb == CTL_LIST || command->verb == CTL_SUMMARY;
+        bool changes = ctl_command_changes(command);
+        assert_int_equal(strstr(text, "--older 2h") != NULL, changes || looks);
+        assert_int_equal(strstr(text, "  --dry-run  ") != NULL, changes);
+        assert_int_equal(strstr(text, "  --reason TEXT") != NULL, command->verb == CTL_BOUNCE);
+        assert_int_equal(strstr(text, "  --by WHAT") != NULL, command->verb == CTL_SUMMARY);
         assert_non_null(strstr(text, "--json"));
         free(text);
     }

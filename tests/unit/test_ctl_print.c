@@ -216,6 +216,7 @@ static void test_outlook(void **state)
         {"done", "null", "d: done: every recipient has its final state"},
         {"deferred", "\"2026-11-25T00:52:07.123Z\"", "d: deferred, next attempt in 1s, at "},
         {"deferred", "\"2026-11-25T00:52:06.123Z\"", "d: deferred, the next attempt is due now"},
+        {"queued", "\"2026-11-25T00:52:05.123Z\"", "d: not tried yet, waits for its first"},
         {"deferred", "null", "d: deferred"},
         {"a later\\u0007", "null", "d: a later\\x07"},
     };
@@ -235,6 +236,27 @@ static void test_outlook(void **state)
     }
 }
 
+/* Bounce pending, and the sender told of the delay. */
+static void test_outlook_of_a_bounce(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    json_t *message = parse(
+        "{\"units\":[{\"domain\":\"a\",\"state\":\"queued\",\"next\":null,\"warned\":true},"
+        "{\"domain\":\"b\",\"state\":\"held\",\"next\":null,\"warned\":false}],\"recipients\":["
+        "{\"address\":\"x@b\",\"domain\":\"b\",\"state\":\"waiting\"},"
+        "{\"address\":\"y@b\",\"domain\":\"b\",\"state\":\"bounce pending\"}]}");
+    open_sheet(&sheet, CTL_SHOW, 0);
+    ctl_print_show(&sheet.output, message);
+    close_sheet(&sheet);
+    assert_contains(&sheet, "a: not tried yet, waits for its first attempt; its sender was told of "
+                            "the delay\n");
+    assert_contains(&sheet, "b: held: not tried until an admin releases it (mtactl release); "
+                            "failed for good, and its sender is to be told next\n");
+    json_decref(message);
+    free(sheet.text);
+}
+
 static void test_status(void **state)
 {
     (void)state;
@@ -249,6 +271,18 @@ static void test_status(void **state)
     assert_contains(&sheet, "  messages           12,041   in all\n");
     assert_contains(&sheet, "  size                  50M   of them\n");
     assert_contains(&sheet, "  damaged                 1   set aside: mtactl list --state damaged");
+    assert_null(strstr(sheet.text, "oldest"));
+    assert_null(strstr(sheet.text, "THE QUEUE"));
+    json_decref(status);
+    free(sheet.text);
+
+    status = parse("{\"version\":\"0.1.0\",\"oldest_age\":90000,\"full\":true,\"broken\":true}");
+    open_sheet(&sheet, CTL_STATUS, 0);
+    ctl_print_status(&sheet.output, status);
+    close_sheet(&sheet);
+    assert_contains(&sheet, "THE QUEUE IS FULL");
+    assert_contains(&sheet, "THE QUEUE CANNOT BE WRITTEN");
+    assert_contains(&sheet, "  oldest                25h   since it was accepted\n");
     json_decref(status);
     free(sheet.text);
 }
@@ -262,10 +296,15 @@ static void test_verbs(void **state)
     } cases[] = {
         {CTL_DELETE, "{\"id\":\"A\",\"result\":\"done\"}", "A  deleted\n"},
         {CTL_RETRY, "{\"id\":\"A\",\"result\":\"done\"}", "A  is due now\n"},
-        {CTL_DELETE, "{\"id\":\"A\",\"sender\":\"s@s.example\",\"result\":\"would be changed\"}",
-         "A  would be deleted  from <s@s.example>\n"},
-        {CTL_RETRY, "{\"id\":\"A\",\"sender\":\"\",\"result\":\"would be changed\"}",
-         "A  would be due now  from <>\n"},
+        {CTL_HOLD, "{\"id\":\"A\",\"result\":\"gone\"}", "A  had left the queue\n"},
+        {CTL_BOUNCE,
+         "{\"id\":\"A\",\"sender\":\"s@s.example\",\"domain\":\"a.example\",\"units\":1,"
+         "\"result\":\"done\"}",
+         "A  is being returned to its sender  from <s@s.example>  to a.example\n"},
+        {CTL_DELETE,
+         "{\"id\":\"A\",\"sender\":\"\",\"domain\":\"a.example\",\"units\":3,"
+         "\"result\":\"would be changed\"}",
+         "A  would be deleted  from <>  to a.example and 2 more domains\n"},
         {CTL_DELETE, "{\"id\":\"A\",\"result\":\"kept: \\u001b\"}", "A  kept: \\x1b\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -278,15 +317,96 @@ static void test_verbs(void **state)
         json_decref(line);
         free(sheet.text);
     }
+}
+
+static void test_sums(void **state)
+{
+    (void)state;
+    static const struct {
+        enum ctl_verb verb;
+        bool dry_run;
+        struct ctl_sum sum;
+        const char *words;
+    } cases[] = {
+        {CTL_DELETE, false, {.count = 1, .units = 1}, "1 message deleted\n"},
+        {CTL_DELETE,
+         true,
+         {.count = 1204, .units = 1204, .unlisted = 1184},
+         "... and 1,184 more (--verbose names all)\n"
+         "1,204 messages would be deleted; nothing was changed\n"},
+        {CTL_HOLD,
+         false,
+         {.count = 2, .units = 3, .partial = 1, .skipped = 1},
+         "2 messages held (3 units), 1 message only in part\n1 unit left alone: held already\n"},
+        {CTL_RELEASE, false, {.skipped = 2}, "2 units left alone: not held\n"},
+        {CTL_RETRY,
+         false,
+         {.count = 2, .units = 2, .gone = 1, .failed = 1},
+         "2 messages due now\n1 message had left the queue meanwhile\n"
+         "1 message could not be changed\n"},
+        {CTL_BOUNCE,
+         false,
+         {.count = 1, .units = 1, .partial = 1, .kept = 1},
+         "1 message on the way back to their senders, all of them only in part\n1 unit kept: other "
+         "recipients travel with the one that was named; to take them all, name the message and "
+         "--domain\n"},
+        {CTL_DELETE, false, {.count = 0}, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sheet sheet;
+        struct ctl_sum sum = {0};
+        open_sheet(&sheet, cases[i].verb, 0);
+        sheet.options.dry_run = cases[i].dry_run;
+        ctl_print_sum(&sheet.output, &cases[i].sum);
+        close_sheet(&sheet);
+        assert_string_equal(sheet.text, cases[i].words);
+        free(sheet.text);
+
+        json_t *object = ctl_sum_json(&cases[i].sum, cases[i].dry_run); /* and back */
+        ctl_sum_add(&sum, object);
+        ctl_sum_add(&sum, object);
+        assert_int_equal(sum.count, 2 * cases[i].sum.count);
+        assert_int_equal(sum.skipped, 2 * cases[i].sum.skipped);
+        assert_int_equal(sum.failed, 2 * cases[i].sum.failed);
+        assert_int_equal(json_is_true(json_object_get(object, "dry_run")), cases[i].dry_run);
+        json_decref(object);
+    }
+}
+
+/* ---- summary ---- */
+
+static const char summary_rows[] =
+    "[{\"row\":\"total\",\"name\":\"\",\"total\":1000000,\"counts\":[999990,0,10],\"minutes\":"
+    "[5,10]},{\"row\":\"domain\",\"name\":\"a-long-name-of-a-domain.example\",\"total\":999980,"
+    "\"counts\":[999980,0,0]},{\"row\":\"domain\",\"name\":\"\\u001b[2J\",\"total\":8,"
+    "\"counts\":[0,0,8]},{\"row\":\"others\",\"name\":\"\",\"total\":12,\"counts\":[10,0,2],"
+    "\"names\":11,\"at_least\":true}]";
+
+static void test_summary(void **state)
+{
+    (void)state;
     struct sheet sheet;
-    open_sheet(&sheet, CTL_DELETE, 0);
-    ctl_print_count(&sheet.output, 1);
-    sheet.options.dry_run = true;
-    ctl_print_count(&sheet.output, 1204);
+    json_t *rows = parse(summary_rows);
+    open_sheet(&sheet, CTL_SUMMARY, 0);
+    ctl_print_summary(&sheet.output, rows);
     close_sheet(&sheet);
+    assert_safe(&sheet);
     assert_string_equal(sheet.text,
-                        "1 message deleted\n1,204 messages would be deleted; nothing was "
-                        "changed\n");
+                        "DOMAIN                                T      5 10 10+\n"
+                        "TOTAL                           1000000 999990  0  10\n"
+                        "a-long-name-of-a-domain.example  999980 999980  0   0\n"
+                        "\\x1b[2J                               8      0  0   8\n"
+                        "(at least 11 others)                 12     10  0   2\n"
+                        "\nThere are too many names to count each: small rows may be more than is "
+                        "shown.\n");
+    free(sheet.text);
+    open_sheet(&sheet, CTL_SUMMARY, 36);
+    sheet.options.by = "sender";
+    ctl_print_summary(&sheet.output, rows);
+    close_sheet(&sheet);
+    assert_contains(&sheet, "SENDER               T      5 10 10+\n");
+    assert_contains(&sheet, "a-long-name-o~  999980 999980  0   0\n");
+    json_decref(rows);
     free(sheet.text);
 }
 
@@ -308,9 +428,27 @@ static void test_odd_objects(void **state)
         ctl_print_show(&sheet.output, object);
         ctl_print_status(&sheet.output, object);
         ctl_print_verb(&sheet.output, object);
+        ctl_print_summary(&sheet.output, object);
         close_sheet(&sheet);
         assert_safe(&sheet);
         json_decref(object);
+        free(sheet.text);
+    }
+    static const char *const odd_rows[] = {
+        "[]",
+        "[7,null,{}]",
+        "[{\"row\":\"total\",\"minutes\":[]},{\"name\":7,\"counts\":{}}]",
+        "[{\"minutes\":[1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8,9,0,1,2,3]}]",
+        "[{\"row\":\"total\",\"minutes\":[\"x\",{}],\"counts\":[-1]},{\"row\":\"others\"}]",
+    };
+    for (size_t i = 0; i < sizeof odd_rows / sizeof odd_rows[0]; i++) {
+        struct sheet sheet;
+        json_t *rows = parse(odd_rows[i]);
+        open_sheet(&sheet, CTL_SUMMARY, 80);
+        ctl_print_summary(&sheet.output, rows);
+        close_sheet(&sheet);
+        assert_safe(&sheet);
+        json_decref(rows);
         free(sheet.text);
     }
 }
@@ -318,10 +456,12 @@ static void test_odd_objects(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list_whole), cmocka_unit_test(test_list_cut),
-        cmocka_unit_test(test_cells),      cmocka_unit_test(test_show),
-        cmocka_unit_test(test_outlook),    cmocka_unit_test(test_status),
-        cmocka_unit_test(test_verbs),      cmocka_unit_test(test_odd_objects),
+        cmocka_unit_test(test_list_whole),  cmocka_unit_test(test_list_cut),
+        cmocka_unit_test(test_cells),       cmocka_unit_test(test_show),
+        cmocka_unit_test(test_outlook),     cmocka_unit_test(test_outlook_of_a_bounce),
+        cmocka_unit_test(test_status),      cmocka_unit_test(test_verbs),
+        cmocka_unit_test(test_sums),        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_odd_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,328 @@
+/* queue/compact.c - holes in the file where LMDB keeps pages that are free.
+ *
+ * LMDB never gives space back: a page that is free stays in its file for later. A hole is a page of
+ * zeros that takes no room on disk; LMDB does not read a free page, and writing it fills the hole
+ * again. What is safe to punch is what LMDB itself would use next: pages in the list of free ones
+ * under a transaction older than every reader and than the last commit, so that also the state
+ * before that, to which a crash may fall back, does not have them. Only the writer's thread
+ * punches, and never inside a transaction, which may have taken pages from the list already.
+ *
+ * Before the first step comes a transaction that changes next to nothing: after it, what the one
+ * before has freed is out of sight as well.
+ *
+ * One step reads the list from where the last one ended; as the list changes between steps, each
+ * page is punched once in a run, and the list is gone over until little is found. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "queue/batch.h"
+#include "queue/compact.h"
+
+#define STEP_NS    INT64_C(8000000) /* of work; with what ends a step, 10 ms */
+#define YIELD_NS   INT64_C(1000000) /* so much of it even when mail waits */
+#define REST       3                /* times as long as the step, if mail waits */
+#define PASSES_MAX 3
+#define HOLE_PAGES 2048 /* one call's work stays short */
+
+struct queue_compact {
+    struct queue_job job; /* comes before the first step */
+    struct queue_completion *completion;
+    bool ready; /* it has */
+    int64_t next_ns;
+    bool begun;
+    uint64_t newest; /* transaction: only what was free by then, or it would never end */
+    uint64_t key;    /* place in the list: a transaction, */
+    size_t index;    /* and how many of its pages are done */
+    unsigned pass;
+    uint64_t found; /* pages punched in this pass */
+    uint64_t page_bytes;
+    uint64_t pages;
+    uint8_t *done; /* a bit a page */
+    /* of the step */
+    int fd;
+    uint64_t oldest; /* transaction that somebody may still read */
+    int64_t end_ns;
+    int64_t yield_ns;
+    bool full; /* its time is over */
+};
+
+static void end(struct queue *queue, int result)
+{
+    struct queue_compact *compact = queue->compact;
+    (void)pthread_mutex_lock(&queue->lock);
+    queue->compact = NULL;
+    queue->compact_progress.going = false;
+    (void)pthread_mutex_unlock(&queue->lock);
+    queue_completion_post(compact->completion, result);
+    free(compact->done);
+    free(compact);
+}
+
+/* ---- the transaction before ---- */
+
+static int apply_first(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
+{
+    (void)job;
+    (void)finished_out;
+    batch->state.newest_ms++; /* any change will do */
+    return 0;
+}
+
+static void report_first(struct queue *queue, struct queue_job *job, int result)
+{
+    (void)queue;
+    (void)job;
+    (void)result;
+}
+
+static void release_first(struct queue *queue, struct queue_job *job, int result)
+{
+    struct queue_compact *compact = queue->compact; /* which the job is part of */
+    (void)job;
+    if (result != 0) {
+        end(queue, result);
+        return;
+    }
+    compact->ready = true;
+}
+
+static const struct queue_job_type first_type = {apply_first, NULL, report_first, release_first,
+                                                 QUEUE_JOB_OTHER};
+
+/* ---- the caller's side ---- */
+
+int queue_compact_start(struct queue *queue, struct queue_port *port, queue_done_fn on_done,
+                        void *ctx)
+{
+    struct queue_compact *compact = NULL;
+    (void)pthread_mutex_lock(&queue->lock);
+    if (queue->compact == NULL && !queue->closing) {
+        compact = queue_alloc(sizeof *compact);
+        compact->completion = queue_completion_done(port, on_done, ctx);
+        queue->compact = compact;
+        queue->compact_progress = (struct queue_compact_progress){.going = true};
+    }
+    (void)pthread_mutex_unlock(&queue->lock);
+    if (compact == NULL)
+        return 1;
+    compact->job = (struct queue_job){.type = &first_type, .urgent = true};
+    queue_submit(queue, &compact->job);
+    return 0;
+}
+
+void queue_compact_progress(struct queue *queue, struct queue_compact_progress *progress_out)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    *progress_out = queue->compact_progress;
+    (void)pthread_mutex_unlock(&queue->lock);
+}
+
+/* ---- the writer's side ---- */
+
+int64_t queue_compact_deadline(const struct queue *queue)
+{
+    if (queue->compact == NULL || !queue->compact->ready || queue->store.env == NULL)
+        return INT64_MAX;
+    return queue->compact->next_ns;
+}
+
+void queue_compact_drop(struct queue *queue)
+{
+    if (queue->compact != NULL)
+        end(queue, QUEUE_ERR_CLOSED);
+}
+
+static uint64_t disk_bytes(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+/* A line of LMDB's list of readers: process, thread, transaction ("-": at rest). */
+static int take_reader(const char *line, void *ctx)
+{
+    uint64_t *oldest = ctx;
+    unsigned long long txn = 0;
+    if (sscanf(line, "%*d %*s %llu", &txn) == 1 && txn < *oldest)
+        *oldest = txn;
+    return 0;
+}
+
+static int begin_run(struct queue_compact *compact, struct queue *queue, MDB_txn *txn)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    int dead = 0;
+    (void)mdb_reader_check(queue->store.env, &dead);
+    int rc = mdb_env_info(queue->store.env, &info);
+    if (rc == 0)
+        rc = mdb_stat(txn, 0, &stat);
+    if (rc != 0)
+        return rc;
+    compact->page_bytes = stat.ms_psize;
+    compact->pages = info.me_last_pgno + 1;
+    compact->newest = mdb_txn_id(txn);
+    compact->done = queue_alloc((size_t)(compact->pages / 8 + 1));
+    compact->begun = true;
+    (void)pthread_mutex_lock(&queue->lock);
+    queue->compact_progress.before_bytes = disk_bytes(compact->fd);
+    (void)pthread_mutex_unlock(&queue->lock);
+    return 0;
+}
+
+/* Is the step's time over? Mail that waits goes first. */
+static bool is_over(struct queue_compact *compact, struct queue *queue)
+{
+    int64_t now = queue_now_ns();
+    compact->full = now >= compact->end_ns;
+    if (!compact->full && now >= compact->yield_ns) {
+        (void)pthread_mutex_lock(&queue->lock);
+        compact->full = queue->urgent > 0 || queue->closing;
+        (void)pthread_mutex_unlock(&queue->lock);
+    }
+    return compact->full;
+}
+
+static bool is_done(const struct queue_compact *compact, uint64_t page)
+{
+    return page < 2 || page >= compact->pages || (compact->done[page / 8] & 1U << page % 8) != 0;
+}
+
+/* @return 0 or errno */
+static int punch(struct queue_compact *compact, uint64_t first, uint64_t count)
+{
+    if (fallocate(compact->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(first * compact->page_bytes), (off_t)(count * compact->page_bytes)) != 0)
+        return errno;
+    for (uint64_t page = first; page < first + count; page++)
+        compact->done[page / 8] |= (uint8_t)(1U << page % 8);
+    compact->found += count;
+    return 0;
+}
+
+/* One record of the list: its length, then the pages, descending. Neighbours become one hole. */
+static int punch_record(struct queue_compact *compact, struct queue *queue, const MDB_val *value)
+{
+    const uint8_t *list = value->mv_data;
+    uint64_t count = 0;
+    if (value->mv_size >= sizeof count)
+        memcpy(&count, list, sizeof count);
+    if (count > value->mv_size / 8 - 1)
+        return EINVAL;
+    while (compact->index < count && !is_over(compact, queue)) {
+        uint64_t first = 0;
+        uint64_t length = 0;
+        for (size_t i = compact->index; i < count; i++) {
+            uint64_t page;
+            memcpy(&page, list + 8 * (i + 1), sizeof page);
+            if (length > 0 && (page != first - 1 || length == HOLE_PAGES || is_done(compact, page)))
+                break;
+            compact->index++;
+            if (is_done(compact, page))
+                break;
+            first = page;
+            length++;
+        }
+        int rc = length > 0 ? punch(compact, first, length) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* From the place on, as far as the time goes. @return 0, LMDB's code or errno; MDB_NOTFOUND: the
+ * end of the list */
+static int punch_list(struct queue_compact *compact, struct queue *queue, MDB_txn *txn)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key = queue_val(&compact->key, sizeof compact->key);
+    MDB_val value;
+    int rc = mdb_cursor_open(txn, 0, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0) {
+        uint64_t of = 0;
+        if (key.mv_size != sizeof of) {
+            rc = EINVAL;
+            break;
+        }
+        memcpy(&of, key.mv_data, sizeof of);
+        if (of >= compact->oldest || of > compact->newest) {
+            rc = MDB_NOTFOUND;
+            break;
+        }
+        if (of != compact->key)
+            compact->index = 0;
+        compact->key = of;
+        rc = punch_record(compact, queue, &value);
+        if (rc != 0 || compact->full)
+            break;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+/* @return as punch_list */
+static int work(struct queue_compact *compact, struct queue *queue, MDB_txn *txn)
+{
+    mdb_filehandle_t fd = -1;
+    int64_t now = queue_now_ns();
+    int rc = mdb_env_get_fd(queue->store.env, &fd);
+    compact->fd = fd;
+    compact->end_ns = now + STEP_NS;
+    compact->yield_ns = now + YIELD_NS;
+    compact->full = false;
+    if (rc == 0 && !compact->begun)
+        rc = begin_run(compact, queue, txn);
+    compact->oldest = mdb_txn_id(txn);
+    if (rc == 0 && mdb_reader_list(queue->store.env, take_reader, &compact->oldest) < 0)
+        rc = EIO;
+    return rc == 0 ? punch_list(compact, queue, txn) : rc;
+}
+
+static bool goes_on(struct queue_compact *compact)
+{
+    bool more = compact->found > compact->pages / 100 && ++compact->pass < PASSES_MAX;
+    compact->key = 0;
+    compact->index = 0;
+    compact->found = 0;
+    return more;
+}
+
+static int code_of(int rc)
+{
+    if (rc == EOPNOTSUPP || rc == ENOSYS)
+        return QUEUE_ERR_UNABLE;
+    return queue_store_code(rc);
+}
+
+void queue_compact_step(struct queue *queue)
+{
+    MDB_txn *txn = NULL;
+    (void)pthread_mutex_lock(&queue->lock);
+    struct queue_compact *compact = queue->compact; /* from here on only this thread changes it */
+    (void)pthread_mutex_unlock(&queue->lock);
+    int64_t begun_ns = queue_now_ns();
+    if (compact == NULL || !compact->ready || begun_ns < compact->next_ns ||
+        queue->store.env == NULL || queue_store_read(&queue->store, &txn) != 0)
+        return;
+    uint64_t before = compact->found;
+    int rc = work(compact, queue, txn);
+    queue_store_read_end(&queue->store, txn);
+    int64_t now = queue_now_ns();
+    (void)pthread_mutex_lock(&queue->lock);
+    queue->compact_progress.punched_bytes += (compact->found - before) * compact->page_bytes;
+    queue->compact_progress.now_bytes = disk_bytes(compact->fd);
+    compact->next_ns = queue->urgent > 0 ? now + REST * (now - begun_ns) : now;
+    (void)pthread_mutex_unlock(&queue->lock);
+    if (rc == MDB_NOTFOUND && goes_on(compact))
+        return;
+    if (rc != 0)
+        end(queue, rc == MDB_NOTFOUND ? QUEUE_OK : code_of(rc));
+}
