@@ -28,32 +28,45 @@
 struct layout {
     const char *name;
     size_t row;  /* octets of a row's value at most; 0: the message in one */
+    size_t tail; /* so many octets beyond full pages get a row of their own, in a leaf */
     bool joined; /* bytes and envelope in one record */
 };
 static const struct layout layouts[] = {
-    {"rows of half a page", PAGE / 2 - 40, false},
-    {"rows of 1 page", PAGE - 16, false},
-    {"rows of 2 pages", 2 * PAGE - 16, false},
-    {"rows of 4 pages", 4 * PAGE - 16, false},
-    {"rows of 8 pages", 8 * PAGE - 16, false},
-    {"rows of 16 pages", 16 * PAGE - 16, false},
-    {"one row", 0, false},
-    {"one record", 0, true},
+    {"half a page", PAGE / 2 - 40, 0, false},
+    {"1 page", PAGE - 16, 0, false},
+    {"2 pages", 2 * PAGE - 16, 0, false},
+    {"4 pages", 4 * PAGE - 16, 0, false},
+    {"8 pages", 8 * PAGE - 16, 0, false},
+    {"16 pages", 16 * PAGE - 16, 0, false},
+    {"4 pages, tail 512", 4 * PAGE - 16, 512, false},
+    {"4 pages, tail 1024", 4 * PAGE - 16, 1024, false},
+    {"4 pages, tail 1536", 4 * PAGE - 16, 1536, false},
+    {"4 pages, tail 2014", 4 * PAGE - 16, 2014, false},
+    {"8 pages, tail 1024", 8 * PAGE - 16, 1024, false},
+    {"16 pages, tail 1024", 16 * PAGE - 16, 1024, false},
+    {"one row", 0, 0, false},
+    {"one record", 0, 0, true},
+};
+
+struct message {
+    uint64_t id;
+    size_t bytes;
 };
 
 enum table { MESSAGE, BODY, FRESH, TABLES };
 
 struct store {
     const struct layout *layout;
-    size_t bytes; /* of a message */
+    size_t bytes; /* of a message; 0: mixed */
     size_t count; /* live messages */
     size_t batch; /* messages a transaction */
     MDB_env *env;
     MDB_dbi dbi[TABLES];
     MDB_txn *txn;
-    uint64_t *live;
+    struct message *live;
     uint64_t next_id;
     uint64_t seed;
+    size_t live_bytes;
     char *body;
     char folder[4000];
 };
@@ -61,6 +74,7 @@ struct store {
 struct cost {
     double rate;    /* messages/s */
     double written; /* KiB a message */
+    double writes;  /* runs of pages a message */
 };
 
 static void check(int rc, const char *what)
@@ -87,37 +101,60 @@ static void put(struct store *store, enum table table, uint64_t id, uint64_t off
     check(rc, "mdb_put");
 }
 
-static void put_envelope(struct store *store, uint64_t id)
+static void put_envelope(struct store *store, const struct message *message)
 {
-    put(store, MESSAGE, id, 0, 8, store->body,
-        store->layout->joined ? ENVELOPE + store->bytes : ENVELOPE);
+    put(store, MESSAGE, message->id, 0, 8, store->body,
+        store->layout->joined ? ENVELOPE + message->bytes : ENVELOPE);
+}
+
+/* How long the next row is when so many bytes are left. */
+static size_t next_row(const struct layout *layout, size_t left)
+{
+    size_t row = layout->row > 0 && layout->row < left ? layout->row : left;
+    size_t pages = (row + 16) / PAGE;
+    size_t over = row - (pages * PAGE - 16);
+    return pages > 0 && over > 0 && over <= layout->tail ? row - over : row;
+}
+
+static size_t next_size(struct store *store)
+{
+    static const size_t sizes[] = {1, 2,  3,  4,  4,  4,  4,  4,  4,   4,
+                                   6, 10, 10, 15, 20, 30, 40, 60, 100, 250};
+    if (store->bytes > 0)
+        return store->bytes;
+    return sizes[bench_random(&store->seed) % (sizeof sizes / sizeof sizes[0])] * KIB -
+           bench_random(&store->seed) % 1000;
 }
 
 static void add_message(struct store *store, size_t at)
 {
-    uint64_t id = store->next_id++;
-    size_t row = store->layout->row > 0 ? store->layout->row : store->bytes;
-    for (size_t done = 0; !store->layout->joined && done < store->bytes; done += row)
-        put(store, BODY, id, done, 16, store->body + done,
-            store->bytes - done < row ? store->bytes - done : row);
-    put_envelope(store, id);
-    put(store, FRESH, id, 0, 8, "1234", 4);
-    store->live[at] = id;
+    struct message *message = &store->live[at];
+    *message = (struct message){store->next_id++, next_size(store)};
+    for (size_t done = 0; !store->layout->joined && done < message->bytes;) {
+        size_t row = next_row(store->layout, message->bytes - done);
+        put(store, BODY, message->id, done, 16, store->body + done, row);
+        done += row;
+    }
+    put_envelope(store, message);
+    put(store, FRESH, message->id, 0, 8, "1234", 4);
+    store->live_bytes += message->bytes;
 }
 
 static void remove_message(struct store *store, size_t at)
 {
-    size_t row = store->layout->row > 0 ? store->layout->row : store->bytes;
+    struct message *message = &store->live[at];
     uint8_t key_bytes[16];
-    queue_be64_put(key_bytes, store->live[at]);
+    queue_be64_put(key_bytes, message->id);
     MDB_val key = {8, key_bytes};
     check(mdb_del(store->txn, store->dbi[MESSAGE], &key, NULL), "mdb_del");
     check(mdb_del(store->txn, store->dbi[FRESH], &key, NULL), "mdb_del");
-    for (size_t done = 0; !store->layout->joined && done < store->bytes; done += row) {
+    for (size_t done = 0; !store->layout->joined && done < message->bytes;) {
         queue_be64_put(key_bytes + 8, done);
         key = (MDB_val){16, key_bytes};
         check(mdb_del(store->txn, store->dbi[BODY], &key, NULL), "mdb_del");
+        done += next_row(store->layout, message->bytes - done);
     }
+    store->live_bytes -= message->bytes;
 }
 
 static void fill_one(struct store *store, size_t i)
@@ -137,7 +174,7 @@ static void replace_one(struct store *store, size_t i)
 static void defer_one(struct store *store, size_t i)
 {
     (void)i;
-    put_envelope(store, store->live[bench_random(&store->seed) % store->count]);
+    put_envelope(store, &store->live[bench_random(&store->seed) % store->count]);
 }
 
 /* ---- runs ---- */
@@ -145,6 +182,7 @@ static void defer_one(struct store *store, size_t i)
 static struct cost run(struct store *store, void (*op)(struct store *, size_t), size_t count)
 {
     uint64_t written = bench_written();
+    uint64_t writes = bench_writes();
     double begun_s = bench_now_s();
     for (size_t i = 0; i < count;) {
         check(mdb_txn_begin(store->env, NULL, 0, &store->txn), "mdb_txn_begin");
@@ -154,7 +192,8 @@ static struct cost run(struct store *store, void (*op)(struct store *, size_t), 
     }
     double took_s = bench_now_s() - begun_s;
     return (struct cost){(double)count / took_s,
-                         (double)(bench_written() - written) / (double)count / 1024};
+                         (double)(bench_written() - written) / (double)count / 1024,
+                         (double)(bench_writes() - writes) / (double)count};
 }
 
 static void open_store(struct store *store)
@@ -172,6 +211,7 @@ static void open_store(struct store *store)
     check(mdb_txn_commit(store->txn), "mdb_txn_commit");
     store->live = bench_alloc(store->count * sizeof *store->live);
     store->next_id = 1;
+    store->live_bytes = 0;
     store->seed = 4711;
 }
 
@@ -182,16 +222,22 @@ static void close_store(struct store *store)
     bench_folder_remove(store->folder);
 }
 
-static double file_kib(const struct store *store)
+/* The file's size by that of the messages in it. */
+static double file_ratio(const struct store *store)
 {
-    return (double)bench_file_blocks(store->folder, "data.mdb") / 1024 / (double)store->count;
+    return (double)bench_file_blocks(store->folder, "data.mdb") / (double)store->live_bytes;
+}
+
+static void print_cost(const struct cost *cost)
+{
+    (void)printf("  %8.0f %8.1f %7.2f", cost->rate, cost->written, cost->writes);
 }
 
 static void measure(struct store *store)
 {
     open_store(store);
     struct cost fresh = run(store, fill_one, store->count);
-    double fresh_kib = file_kib(store);
+    double fresh_ratio = file_ratio(store);
     /* Where pages lie does not depend on syncs. */
     check(mdb_env_set_flags(store->env, MDB_NOSYNC, 1), "mdb_env_set_flags");
     (void)run(store, replace_one, TURNS * store->count);
@@ -199,9 +245,13 @@ static void measure(struct store *store)
     check(mdb_env_sync(store->env, 1), "mdb_env_sync");
     struct cost churned = run(store, replace_one, store->count);
     struct cost deferred = run(store, defer_one, store->count);
-    (void)printf("%7zu  %-20s %8.0f %9.1f %9.1f  %8.0f %9.1f %9.1f  %8.0f %9.1f\n",
-                 store->bytes / KIB, store->layout->name, fresh.rate, fresh.written, fresh_kib,
-                 churned.rate, churned.written, file_kib(store), deferred.rate, deferred.written);
+    (void)printf("%6zu  %-20s", store->bytes / KIB, store->layout->name);
+    print_cost(&fresh);
+    (void)printf(" %7.2f", fresh_ratio);
+    print_cost(&churned);
+    (void)printf(" %7.2f", file_ratio(store));
+    print_cost(&deferred);
+    (void)printf("\n");
     (void)fflush(stdout);
     close_store(store);
 }
@@ -209,6 +259,8 @@ static void measure(struct store *store)
 static bool makes_sense(const struct layout *layout, size_t bytes)
 {
     size_t most = layout->row;
+    if (bytes == 0)
+        return !layout->joined && most > PAGE / 2;
     if (layout->joined)
         return bytes <= 16 * KIB;
     if (most > 0 && most < PAGE - 16)
@@ -216,38 +268,41 @@ static bool makes_sense(const struct layout *layout, size_t bytes)
     return most <= PAGE || most < 2 * bytes; /* larger rows would all be the same */
 }
 
+static void measure_size(struct store *store, size_t kib)
+{
+    bench_check(kib <= MESSAGE_MAX / KIB, "a size is at most 20480 KiB");
+    store->bytes = kib * KIB;
+    store->count = STORE / (kib > 0 ? store->bytes : 30 * KIB);
+    store->count = store->count > LIVE_MAX ? LIVE_MAX : store->count;
+    store->count = store->count < LIVE_MIN ? LIVE_MIN : store->count;
+    store->batch = kib > 0 ? BATCH_BYTES / store->bytes : BATCH;
+    store->batch = store->batch > BATCH ? BATCH : store->batch;
+    store->batch = store->batch < 1 ? 1 : store->batch;
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        store->layout = &layouts[i];
+        if (makes_sense(store->layout, store->bytes))
+            measure(store);
+    }
+}
+
 int layout_main(int argc, char **argv)
 {
-    static const size_t sizes[] = {1, 2, 4, 8, 16, 32, 64, 100, 256, 1024, 20480}; /* KiB */
+    static const size_t sizes[] = {1, 4, 16, 32, 64, 100, 256, 1024, 20480, 0}; /* KiB */
     struct store store = {0};
     if (argc < 1) {
-        (void)fprintf(stderr, "usage: queue_bench layout FOLDER [KIB...]\n");
+        (void)fprintf(stderr, "usage: queue_bench layout FOLDER [KIB...]   (0: mixed sizes)\n");
         return 2;
     }
     (void)mkdir(argv[0], 0700);
     (void)snprintf(store.folder, sizeof store.folder, "%s/layout", argv[0]);
     store.body = bench_alloc(MESSAGE_MAX + ENVELOPE);
     memset(store.body, 'x', MESSAGE_MAX + ENVELOPE);
-    (void)printf(
-        "                              fresh: fill                    churned: replace          "
-        "     defer\n    KiB  layout               message/s  KiB wrtn  KiB file message/s  KiB "
-        "wrtn  KiB file      n/s  KiB wrtn\n");
+    (void)printf("messages/s, KiB and runs of pages written, each a message, file by contents: "
+                 "filled fresh; "
+                 "replaced at random; deferred at random\n");
     size_t count = argc > 1 ? (size_t)argc - 1 : sizeof sizes / sizeof sizes[0];
     for (size_t s = 0; s < count; s++) {
-        size_t kib = argc > 1 ? strtoul(argv[s + 1], NULL, 10) : sizes[s];
-        bench_check(kib > 0 && kib <= MESSAGE_MAX / KIB, "a size is 1 to 20480 KiB");
-        store.bytes = kib * KIB;
-        store.count = STORE / store.bytes;
-        store.count = store.count > LIVE_MAX ? LIVE_MAX : store.count;
-        store.count = store.count < LIVE_MIN ? LIVE_MIN : store.count;
-        store.batch = BATCH_BYTES / store.bytes;
-        store.batch = store.batch > BATCH ? BATCH : store.batch;
-        store.batch = store.batch < 1 ? 1 : store.batch;
-        for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-            store.layout = &layouts[i];
-            if (makes_sense(store.layout, store.bytes))
-                measure(&store);
-        }
+        measure_size(&store, argc > 1 ? strtoul(argv[s + 1], NULL, 10) : sizes[s]);
     }
     free(store.body);
     return 0;
