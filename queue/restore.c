@@ -46,7 +46,8 @@ static int fail_errno(struct restore *restore, const char *what, const char *pat
 
 static void path_in(char path[PATH_BYTES], const char *folder, const char *name)
 {
-    (void)snprintf(path, PATH_BYTES, "%s/%s", folder, name);
+    if (snprintf(path, PATH_BYTES, "%s/%s", folder, name) >= PATH_BYTES)
+        path[0] = '\0'; /* which no call finds */
 }
 
 /* ---- reading the backup ---- */
