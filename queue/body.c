@@ -5,18 +5,7 @@
 
 #include "queue/bytes.h"
 
-#define PAGE        ((size_t)4096)
-#define PAGE_HEADER 16 /* LMDB's, at the start of the pages a large value takes */
-#define SMALL_BODY  ((uint64_t)32 << 10)
-#define SMALL_ROW   (PAGE - PAGE_HEADER - QUEUE_BODY_SUM) /* fills one page */
-#define LARGE_ROW   (4 * PAGE - PAGE_HEADER - QUEUE_BODY_SUM)
-
 static const char missing[] = "bytes of the message are missing";
-
-size_t queue_body_row_bytes(uint64_t body_bytes)
-{
-    return body_bytes > 0 && body_bytes <= SMALL_BODY ? SMALL_ROW : LARGE_ROW;
-}
 
 static void put_key(uint8_t bytes[QUEUE_BODY_KEY], uint64_t id, uint64_t offset)
 {

@@ -15,8 +15,11 @@
 #define QUEUE_BODY_KEY 16
 #define QUEUE_BODY_SUM 4 /* octets of the checksum */
 
-/* How many bytes of a message of this size a row holds (0 or UINT64_MAX: not known yet, large). */
-size_t queue_body_row_bytes(uint64_t body_bytes);
+/* Bytes of a message in a row that is full: with key, checksum and LMDB's header exactly one page.
+ * A shorter rest below about 2 KiB shares a leaf page. Rows of several pages would need free pages
+ * side by side: in a large store of scattered free pages LMDB's search for those, and the list of
+ * free pages that it then writes with every commit, cost more than all else (README). */
+#define QUEUE_BODY_ROW ((size_t)4096 - 16 - QUEUE_BODY_SUM)
 
 /* Copies the message's next len bytes to out. */
 typedef void (*queue_body_fill_fn)(void *ctx, uint8_t *out, size_t len);

@@ -67,10 +67,10 @@ static int store_bounce(struct queue_batch *batch, const struct record_job *reco
     const struct queue_new *bounce = record->bounce;
     const uint8_t *next = record->bounce_bytes;
     size_t total = (size_t)bounce->body_bytes;
-    size_t most = queue_body_row_bytes(total);
-    for (size_t at = 0; at < total; at += most) {
+    for (size_t at = 0; at < total; at += QUEUE_BODY_ROW) {
+        size_t len = total - at < QUEUE_BODY_ROW ? total - at : QUEUE_BODY_ROW;
         int rc = queue_body_write(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), bounce->id, at,
-                                  total - at < most ? total - at : most, copy_out, &next);
+                                  len, copy_out, &next);
         if (rc != 0)
             return rc;
     }

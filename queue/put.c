@@ -225,9 +225,8 @@ static int write_pieces(struct queue_batch *batch, struct queue_put *put, bool l
         *all_out = true;
         return 0;
     }
-    size_t most = queue_body_row_bytes(last ? put->offset + left : UINT64_MAX);
     while (left > 0 && batch->body_bytes < QUEUE_BATCH_BODY) {
-        size_t len = left < most ? left : most;
+        size_t len = left < QUEUE_BODY_ROW ? left : QUEUE_BODY_ROW;
         int rc = write_row(batch, put, len);
         if (rc != 0)
             return rc;

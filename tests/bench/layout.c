@@ -24,6 +24,11 @@
 #define BATCH       64 /* messages a transaction, */
 #define BATCH_BYTES (4 * KIB * KIB)
 #define TURNS       3 /* each message is replaced so often before the second measurement */
+/* A large store that lost every second of its small messages, and then gets larger ones, one a
+ * commit: free pages enough, but few side by side. */
+#define SCATTERED_SMALL 200000
+#define SCATTERED_BYTES (30 * KIB)
+#define SCATTERED_ADDED 1000
 
 struct layout {
     const char *name;
@@ -36,14 +41,8 @@ static const struct layout layouts[] = {
     {"1 page", PAGE - 16, 0, false},
     {"2 pages", 2 * PAGE - 16, 0, false},
     {"4 pages", 4 * PAGE - 16, 0, false},
-    {"8 pages", 8 * PAGE - 16, 0, false},
-    {"16 pages", 16 * PAGE - 16, 0, false},
-    {"4 pages, tail 512", 4 * PAGE - 16, 512, false},
     {"4 pages, tail 1024", 4 * PAGE - 16, 1024, false},
-    {"4 pages, tail 1536", 4 * PAGE - 16, 1536, false},
-    {"4 pages, tail 2014", 4 * PAGE - 16, 2014, false},
-    {"8 pages, tail 1024", 8 * PAGE - 16, 1024, false},
-    {"16 pages, tail 1024", 16 * PAGE - 16, 1024, false},
+    {"16 pages", 16 * PAGE - 16, 0, false},
     {"one row", 0, 0, false},
     {"one record", 0, 0, true},
 };
@@ -170,6 +169,20 @@ static void replace_one(struct store *store, size_t i)
     add_message(store, at);
 }
 
+static void remove_one(struct store *store, size_t i)
+{
+    size_t at = bench_random(&store->seed) % store->count;
+    (void)i;
+    remove_message(store, at);
+    store->live[at] = store->live[--store->count];
+}
+
+static void append_one(struct store *store, size_t i)
+{
+    (void)i;
+    add_message(store, store->count++);
+}
+
 /* A deferral writes the record anew. */
 static void defer_one(struct store *store, size_t i)
 {
@@ -228,6 +241,15 @@ static double file_ratio(const struct store *store)
     return (double)bench_file_blocks(store->folder, "data.mdb") / (double)store->live_bytes;
 }
 
+/* Where pages lie does not depend on syncs. */
+static void run_unsynced(struct store *store, void (*op)(struct store *, size_t), size_t count)
+{
+    check(mdb_env_set_flags(store->env, MDB_NOSYNC, 1), "mdb_env_set_flags");
+    (void)run(store, op, count);
+    check(mdb_env_set_flags(store->env, MDB_NOSYNC, 0), "mdb_env_set_flags");
+    check(mdb_env_sync(store->env, 1), "mdb_env_sync");
+}
+
 static void print_cost(const struct cost *cost)
 {
     (void)printf("  %8.0f %8.1f %7.2f", cost->rate, cost->written, cost->writes);
@@ -238,11 +260,7 @@ static void measure(struct store *store)
     open_store(store);
     struct cost fresh = run(store, fill_one, store->count);
     double fresh_ratio = file_ratio(store);
-    /* Where pages lie does not depend on syncs. */
-    check(mdb_env_set_flags(store->env, MDB_NOSYNC, 1), "mdb_env_set_flags");
-    (void)run(store, replace_one, TURNS * store->count);
-    check(mdb_env_set_flags(store->env, MDB_NOSYNC, 0), "mdb_env_set_flags");
-    check(mdb_env_sync(store->env, 1), "mdb_env_sync");
+    run_unsynced(store, replace_one, TURNS * store->count);
     struct cost churned = run(store, replace_one, store->count);
     struct cost deferred = run(store, defer_one, store->count);
     (void)printf("%6zu  %-20s", store->bytes / KIB, store->layout->name);
@@ -251,6 +269,26 @@ static void measure(struct store *store)
     print_cost(&churned);
     (void)printf(" %7.2f", file_ratio(store));
     print_cost(&deferred);
+    (void)printf("\n");
+    (void)fflush(stdout);
+    close_store(store);
+}
+
+static void measure_scattered(struct store *store, const struct layout *layout)
+{
+    store->layout = &layouts[1]; /* small messages lie in single pages in any case */
+    store->bytes = 4 * KIB;
+    store->count = SCATTERED_SMALL;
+    store->batch = 512;
+    open_store(store);
+    run_unsynced(store, fill_one, SCATTERED_SMALL);
+    run_unsynced(store, remove_one, SCATTERED_SMALL / 2);
+    store->layout = layout;
+    store->bytes = SCATTERED_BYTES;
+    store->batch = 1;
+    struct cost added = run(store, append_one, SCATTERED_ADDED);
+    (void)printf("scattered  %-20s", layout->name);
+    print_cost(&added);
     (void)printf("\n");
     (void)fflush(stdout);
     close_store(store);
@@ -290,7 +328,8 @@ int layout_main(int argc, char **argv)
     static const size_t sizes[] = {1, 4, 16, 32, 64, 100, 256, 1024, 20480, 0}; /* KiB */
     struct store store = {0};
     if (argc < 1) {
-        (void)fprintf(stderr, "usage: queue_bench layout FOLDER [KIB...]   (0: mixed sizes)\n");
+        (void)fprintf(stderr,
+                      "usage: queue_bench layout FOLDER [KIB...|scattered]   (0: mixed sizes)\n");
         return 2;
     }
     (void)mkdir(argv[0], 0700);
@@ -302,7 +341,15 @@ int layout_main(int argc, char **argv)
                  "replaced at random; deferred at random\n");
     size_t count = argc > 1 ? (size_t)argc - 1 : sizeof sizes / sizeof sizes[0];
     for (size_t s = 0; s < count; s++) {
-        measure_size(&store, argc > 1 ? strtoul(argv[s + 1], NULL, 10) : sizes[s]);
+        if (argc <= 1)
+            measure_size(&store, sizes[s]);
+        else if (strcmp(argv[s + 1], "scattered") != 0)
+            measure_size(&store, strtoul(argv[s + 1], NULL, 10));
+    }
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        bool asked = argc <= 1 || strcmp(argv[argc - 1], "scattered") == 0;
+        if (asked && !layouts[i].joined && layouts[i].row >= PAGE - 16)
+            measure_scattered(&store, &layouts[i]);
     }
     free(store.body);
     return 0;

@@ -198,7 +198,7 @@ static void flip_body(struct hand *hand)
 static void lose_body_row(struct hand *hand)
 {
     uint8_t key[16];
-    body_key(key, LARGE, queue_body_row_bytes(100000));
+    body_key(key, LARGE, QUEUE_BODY_ROW);
     del(hand, QUEUE_DB_BODY, key, sizeof key);
 }
 
