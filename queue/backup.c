@@ -1,14 +1,23 @@
-/* queue/backup.c - a copy of a queue in use: every row of one snapshot, in order. */
+/* queue/backup.c - a copy of a queue, in use or not: every row of one snapshot, in order. */
 #include "queue/backup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "queue/check.h"
+#include "queue/lock.h"
 #include "queue/snapshot.h"
 
 struct backup {
-    struct queue_snapshot snapshot;
+    struct queue *queue;
+    MDB_txn *txn;
+    bool (*pace)(void *ctx); /* false: give up */
+    void *pace_ctx;
+    bool given_up;
     queue_bytes_fn write;
     void *ctx;
     struct queue_bytes block;
@@ -58,8 +67,8 @@ static bool add_row(struct backup *backup, char letter, const MDB_val *key, cons
  * out. */
 static int copy_database(struct backup *backup, enum queue_db db)
 {
-    struct queue *queue = backup->snapshot.queue;
-    MDB_txn *txn = backup->snapshot.txn;
+    struct queue *queue = backup->queue;
+    MDB_txn *txn = backup->txn;
     MDB_cursor *cursor = NULL;
     MDB_val key;
     MDB_val value;
@@ -79,7 +88,8 @@ static int copy_database(struct backup *backup, enum queue_db db)
         }
         if (!part && !add_row(backup, letter, &key, &value))
             break;
-        if (!queue_snapshot_pace(&backup->snapshot))
+        backup->given_up = !backup->pace(backup->pace_ctx);
+        if (backup->given_up)
             break;
         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
@@ -94,11 +104,11 @@ static int copy_all(struct backup *backup)
         return 0;
     begin_block(backup);
     for (int db = 0; db < QUEUE_DB_COUNT && rc == 0; db++) {
-        if (backup->refused || backup->snapshot.given_up)
+        if (backup->refused || backup->given_up)
             return 0;
         rc = copy_database(backup, (enum queue_db)db);
     }
-    if (rc != 0 || backup->refused || backup->snapshot.given_up)
+    if (rc != 0 || backup->refused || backup->given_up)
         return rc;
     if (backup->block.len > QUEUE_BACKUP_HEAD && !end_block(backup))
         return 0;
@@ -107,29 +117,122 @@ static int copy_all(struct backup *backup)
     return 0;
 }
 
+/* @return LMDB's code */
+static int run(struct backup *backup, struct queue_backup_result *result)
+{
+    struct queue_state state = {0};
+    int rc = queue_meta_read(&backup->queue->store, backup->txn, &state);
+    if (rc == 0 || rc == MDB_NOTFOUND)
+        rc = copy_all(backup);
+    queue_bytes_deinit(&backup->block);
+    *result = (struct queue_backup_result){.messages = state.messages, .bytes = backup->bytes};
+    return rc;
+}
+
+/* The result in words. lmdb: LMDB's code; why: the reason if it was given up */
+static int conclude(const struct backup *backup, int lmdb, const char *why, char *error,
+                    size_t error_size)
+{
+    if (lmdb != 0) {
+        (void)snprintf(error, error_size, "the queue cannot be read: %s", mdb_strerror(lmdb));
+        return QUEUE_ERR_IO;
+    }
+    if (!backup->given_up && !backup->refused)
+        return 0;
+    (void)snprintf(error, error_size, "the backup was given up: %s",
+                   backup->given_up ? why : "its bytes are not taken any more");
+    return QUEUE_ERR_LIMIT;
+}
+
 int queue_backup(struct queue *queue, const struct queue_patience *patience, queue_bytes_fn write,
                  void *ctx, struct queue_backup_result *result_out, char *error, size_t error_size)
 {
-    struct backup backup = {.write = write, .ctx = ctx};
-    struct queue_state state = {0};
-    int rc = MDB_PANIC;
-    if (queue_snapshot_begin(&backup.snapshot, queue, patience) == 0) {
-        rc = queue_meta_read(&queue->store, backup.snapshot.txn, &state);
-        if (rc == 0 || rc == MDB_NOTFOUND)
-            rc = copy_all(&backup);
-        queue_snapshot_end(&backup.snapshot);
+    struct queue_snapshot snapshot;
+    struct queue_backup_result result = {0};
+    struct backup backup = {.queue = queue,
+                            .pace = queue_snapshot_pace,
+                            .pace_ctx = &snapshot,
+                            .write = write,
+                            .ctx = ctx};
+    int lmdb = MDB_PANIC;
+    if (queue_snapshot_begin(&snapshot, queue, patience) == 0) {
+        backup.txn = snapshot.txn;
+        lmdb = run(&backup, &result);
+        queue_snapshot_end(&snapshot);
     }
-    queue_bytes_deinit(&backup.block);
-    if (rc != 0) {
-        (void)snprintf(error, error_size, "the queue cannot be read: %s", mdb_strerror(rc));
+    int rc = conclude(&backup, lmdb, snapshot.reason, error, error_size);
+    if (rc == 0)
+        *result_out = result;
+    return rc;
+}
+
+/* ---- a queue without its daemon ---- */
+
+static void ignore_line(const char *line, void *ctx)
+{
+    (void)line;
+    (void)ctx;
+}
+
+static bool never_tires(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+/* LMDB is let near the file only if its pages are sound. */
+static int open_sound(struct check *check, const char *folder, int fd, char *error,
+                      size_t error_size)
+{
+    bool readable = false;
+    bool all = false;
+    int lmdb = check_pages(check, fd, 0, &readable);
+    if (lmdb == 0 && readable) {
+        int rc = check_open_to_read(check, folder, &all, error, error_size);
+        if (rc < 0 || all)
+            return rc;
+    }
+    (void)snprintf(error, error_size,
+                   "the queue in %s is damaged or was never used; `mtactl queue check` tells more",
+                   folder);
+    return QUEUE_ERR_DAMAGED;
+}
+
+static int back_up_locked(const char *folder, int fd, struct backup *backup,
+                          struct queue_backup_result *result, char *error, size_t error_size)
+{
+    struct check check = {.line = ignore_line};
+    check.queue = backup->queue;
+    int rc = open_sound(&check, folder, fd, error, error_size);
+    if (rc == 0) {
+        backup->txn = check.txn;
+        rc = conclude(backup, run(backup, result), "", error, error_size);
+    }
+    check_close(&check);
+    return rc;
+}
+
+int queue_backup_folder(const char *folder, queue_bytes_fn write, void *ctx,
+                        struct queue_backup_result *result_out, char *error, size_t error_size)
+{
+    char path[4096];
+    int lock = -1;
+    struct queue_backup_result result = {0};
+    struct backup backup = {.pace = never_tires, .write = write, .ctx = ctx};
+    (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        (void)snprintf(error, error_size, "there is no queue in %s: %s", folder, strerror(errno));
         return QUEUE_ERR_IO;
     }
-    if (backup.snapshot.given_up || backup.refused) {
-        (void)snprintf(error, error_size, "the backup was given up: %s",
-                       backup.snapshot.given_up ? backup.snapshot.reason
-                                                : "its bytes are not taken any more");
-        return QUEUE_ERR_LIMIT;
-    }
-    *result_out = (struct queue_backup_result){.messages = state.messages, .bytes = backup.bytes};
-    return 0;
+    backup.queue = queue_alloc(sizeof *backup.queue);
+    int rc = queue_lock_take(folder, &lock, error, error_size);
+    if (rc == 0)
+        rc = back_up_locked(folder, fd, &backup, &result, error, error_size);
+    if (rc == 0)
+        *result_out = result;
+    queue_lock_drop(&lock);
+    (void)close(fd);
+    free(backup.queue);
+    return rc;
 }

@@ -172,7 +172,8 @@ static int open_databases(struct check *check, bool *all_out)
 }
 
 /* Without LMDB's lock file: ours is held, and nothing may be written. */
-static int open_to_read(struct check *check, const char *folder, char *error, size_t size)
+int check_open_to_read(struct check *check, const char *folder, bool *all_out, char *error,
+                       size_t size)
 {
     struct queue_store *store = &check->queue->store;
     int rc = mdb_env_create(&store->env);
@@ -182,8 +183,13 @@ static int open_to_read(struct check *check, const char *folder, char *error, si
         rc = mdb_env_open(store->env, folder, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0600);
     if (rc == 0)
         rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &check->txn);
-    return rc == 0 ? queue_meta_check(check->txn, error, size)
-                   : fail(error, size, "cannot open the store", folder, rc);
+    if (rc != 0)
+        return fail(error, size, "cannot open the store", folder, rc);
+    rc = queue_meta_check(check->txn, error, size);
+    if (rc < 0)
+        return rc;
+    rc = open_databases(check, all_out);
+    return rc == 0 ? 0 : fail(error, size, "cannot read the store", folder, rc);
 }
 
 static int open_to_write(struct check *check, const char *folder, uint64_t file_bytes, char *error,
@@ -198,7 +204,7 @@ static int open_to_write(struct check *check, const char *folder, uint64_t file_
     return rc == 0 ? 0 : fail(error, size, "cannot open the store", folder, rc);
 }
 
-static void close_store(struct check *check)
+void check_close(struct check *check)
 {
     struct queue_store *store = &check->queue->store;
     if (check->batch != NULL)
@@ -220,13 +226,11 @@ static int look_inside(struct check *check, const char *folder, uint64_t file_by
 {
     bool all = true;
     int rc = check->repair ? open_to_write(check, folder, file_bytes, error, size)
-                           : open_to_read(check, folder, error, size);
+                           : check_open_to_read(check, folder, &all, error, size);
     if (rc < 0)
         return rc;
-    rc = check->repair ? 0 : open_databases(check, &all);
-    if (rc == 0 && all)
-        rc = check_contents(check);
-    return rc == 0 ? 0 : fail(error, size, "cannot read the store", folder, rc);
+    int lmdb = all ? check_contents(check) : 0;
+    return lmdb == 0 ? 0 : fail(error, size, "cannot read the store", folder, lmdb);
 }
 
 static int look_at_file(struct check *check, const char *folder, int fd, char *error, size_t size)
@@ -264,7 +268,7 @@ int check_folder(const char *folder, bool repair, queue_line_fn line, void *ctx,
     }
     check.queue = queue_alloc(sizeof *check.queue);
     int rc = look_at_file(&check, folder, fd, error, error_size);
-    close_store(&check);
+    check_close(&check);
     free(check.queue);
     (void)close(fd);
     if (rc == 0)

@@ -75,6 +75,11 @@ int check_pace(struct check *check);
  * the file does not hold that state any more */
 int check_pages(struct check *check, int fd, uint64_t txnid, bool *readable_out);
 int check_contents(struct check *check);
+/* A queue whose folder's lock is held, to be read; check->queue is there and zeroed.
+ * all_out: every database is there. @return 0; QUEUE_ERR_IO, QUEUE_ERR_SCHEMA with words */
+int check_open_to_read(struct check *check, const char *folder, bool *all_out, char *error,
+                       size_t size);
+void check_close(struct check *check);
 /* queue_check of a folder whose lock is held. */
 int check_folder(const char *folder, bool repair, queue_line_fn line, void *ctx,
                  struct queue_check_result *result_out, char *error, size_t error_size);

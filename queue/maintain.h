@@ -81,6 +81,12 @@ QUEUE_MUST_USE int queue_backup(struct queue *queue, const struct queue_patience
                                 struct queue_backup_result *result_out, char *error,
                                 size_t error_size);
 
+/* The same of a queue that no daemon has open: takes the folder's lock. Also QUEUE_ERR_LOCKED
+ * (error names the pid), QUEUE_ERR_SCHEMA. */
+QUEUE_MUST_USE int queue_backup_folder(const char *folder, queue_bytes_fn write, void *ctx,
+                                       struct queue_backup_result *result_out, char *error,
+                                       size_t error_size);
+
 /* ---- a backup put in place ---- */
 
 struct queue_restore_result {

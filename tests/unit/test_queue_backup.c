@@ -208,6 +208,35 @@ static void test_force(void **state)
     free(bytes.p);
 }
 
+/* The same without its daemon: nothing is written in the folder. */
+static void test_of_a_closed_queue(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture *other = fixture_new();
+    struct queue_backup_result made;
+    struct queue_restore_result result;
+    struct bytes bytes = {0};
+    char error[512] = "";
+    assert_int_equal(queue_backup_folder(f->folder, take_bytes, &bytes, &made, error, sizeof error),
+                     QUEUE_ERR_LOCKED);
+    assert_int_equal(bytes.len, 0);
+    fixture_close(f);
+    assert_int_equal(
+        queue_backup_folder("/nonexistent", take_bytes, &bytes, &made, error, sizeof error),
+        QUEUE_ERR_IO);
+    assert_int_equal(queue_backup_folder(f->folder, take_bytes, &bytes, &made, error, sizeof error),
+                     0);
+    assert_int_equal(made.messages, MESSAGES / 2);
+    assert_int_equal(made.bytes, bytes.len);
+    assert_int_equal(restore(other->folder, &bytes, bytes.len, false, &result, error), 0);
+    fixture_open(other);
+    for (size_t i = 0; i < MESSAGES / 2; i++)
+        assert_message(other, i);
+    fixture_free(&other);
+    fixture_open(f);
+    free(bytes.p);
+}
+
 /* Whatever is wrong with the file, it is refused, and the queue in place stays. */
 static void test_damaged_backups(void **state)
 {
@@ -372,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_restored_elsewhere, setup, teardown),
         cmocka_unit_test_setup_teardown(test_force, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_of_a_closed_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_backups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backup_in_use, setup, teardown),
