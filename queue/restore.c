@@ -17,9 +17,11 @@
 #include "queue/lock.h"
 #include "queue/pages.h"
 
-#define UNKNOWN_SIZE (UINT64_C(1) << 40) /* of address space, if the backup comes through a pipe   \
-                                          */
-#define PATH_BYTES 4096
+#define UNKNOWN_SIZE                                                                               \
+    (UINT64_C(1) << 40)   /* of address space, if the backup comes through a pipe                  \
+                           */
+#define KEPT_A_SECOND 100 /* old files of one second, at most */
+#define PATH_BYTES    4096
 
 struct restore {
     const char *folder;
@@ -274,10 +276,15 @@ static int keep_old(struct restore *restore, char kept[256])
     time_t now = time(NULL);
     path_in(from, restore->folder, "data.mdb");
     (void)gmtime_r(&now, &tm);
-    (void)strftime(kept, 256, "data.mdb.replaced-%Y%m%dT%H%M%SZ", &tm);
-    path_in(to, restore->folder, kept);
-    if (link(from, to) == 0)
-        return 0;
+    size_t len = strftime(kept, 200, "data.mdb.replaced-%Y%m%dT%H%M%SZ", &tm);
+    for (int i = 2; i < KEPT_A_SECOND; i++) {
+        path_in(to, restore->folder, kept);
+        if (link(from, to) == 0)
+            return 0;
+        if (errno != EEXIST)
+            break;
+        (void)snprintf(kept + len, 256 - len, "-%d", i);
+    }
     return fail_errno(restore, "cannot keep the old queue as", to, errno);
 }
 

@@ -23,7 +23,7 @@ ARROWS = {
     "mta/submit": MAIL + ("mta/net", "config", "queue", "tls"),
     "mta/deliver": MAIL + ("mta/net",) + LIBRARIES,
     "mta/control": ("mta/base", "mta/net", "config", "queue"),
-    "mta/mtactl": ("mta/base", "config"),
+    "mta/mtactl": ("mta/base", "config", "queue"),
     "mta": MAIL + ("mta/net", "mta/submit", "mta/deliver", "mta/control") + LIBRARIES,
 }
 # library header -> the one folder that may know it

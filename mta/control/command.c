@@ -4,6 +4,7 @@
 
 #include "mta/base/time.h"
 #include "mta/control/control_private.h"
+#include "mta/control/maintenance.h"
 #include "mta/control/walk.h"
 
 #define OLDEST_TRIES 8 /* records that may be damaged */
@@ -80,10 +81,20 @@ static const struct command_row {
     const char *name;
     void (*run)(struct control_client *client);
 } commands[] = {
-    {"status", command_status}, {"list", command_list},       {"summary", command_summary},
-    {"show", command_show},     {"cat", command_cat},         {"retry", command_retry},
-    {"hold", command_hold},     {"release", command_release}, {"delete", command_delete},
-    {"bounce", command_bounce}, {"reload", command_reload},
+    {"status", command_status},
+    {"list", command_list},
+    {"summary", command_summary},
+    {"show", command_show},
+    {"cat", command_cat},
+    {"retry", command_retry},
+    {"hold", command_hold},
+    {"release", command_release},
+    {"delete", command_delete},
+    {"bounce", command_bounce},
+    {"reload", command_reload},
+    {"queue check", command_queue_check},
+    {"queue backup", command_queue_backup},
+    {"queue compact", command_queue_compact},
 };
 
 void control_command_start(struct control_client *client)
@@ -106,4 +117,6 @@ void control_command_step(struct control_client *client)
         cat_step(client);
     else if (client->walk != NULL)
         control_walk_step(client);
+    else if (client->maintenance != NULL)
+        maintenance_step(client);
 }

@@ -14,6 +14,7 @@
 #include "mta/base/buf.h"
 #include "mta/base/time.h"
 #include "mta/control/control_private.h"
+#include "mta/control/maintenance.h"
 #include "mta/control/scanner.h"
 #include "mta/control/walk.h"
 
@@ -379,6 +380,7 @@ void control_stop(struct control *control)
         return;
     control->listening = false;
     scanner_stop(&control->scanner);
+    maintenance_stop(control);
     queue_port_free(&control->port);
     uv_close((uv_handle_t *)&control->port_async, NULL);
     uv_close((uv_handle_t *)&control->listener, NULL);

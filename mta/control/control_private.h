@@ -15,6 +15,7 @@
 
 struct control_client;
 struct walk;
+struct maintenance;
 struct scanner;
 
 enum selector_state {
@@ -54,7 +55,8 @@ struct control {
     struct queue_port *port;
     uv_async_t port_async;
     struct scanner *scanner;
-    size_t summaries; /* at work: each holds a table */
+    struct maintenance *maintenance; /* at work, or NULL */
+    size_t summaries;                /* at work: each holds a table */
     struct control_client *clients;
     size_t client_count;
 };
@@ -67,7 +69,8 @@ struct control_client {
     uv_timer_t timer; /* until the request is there */
     struct buf input;
     json_t *request;
-    struct walk *walk; /* NULL: the command is none */
+    struct walk *walk;               /* NULL: the command is none */
+    struct maintenance *maintenance; /* likewise */
     uint64_t cat_offset;
     uint64_t cat_id;
     bool cat_going, finishing, closing;

@@ -41,7 +41,7 @@ static char *program_help(void)
     for (size_t i = 0; ctl_command_at(i) != NULL; i++) {
         const struct ctl_command *command = ctl_command_at(i);
         size_t len = strcspn(command->help, ":.;");
-        buf_printf(&buf, "  %-8s %.*s\n", command->name, (int)len, command->help);
+        buf_printf(&buf, "  %-13s %.*s\n", command->name, (int)len, command->help);
     }
     buf_add_text(&buf, "\n`mtactl help COMMAND` tells more about one.\n");
     buf_add_text(&buf, selectors_text);
@@ -69,6 +69,10 @@ char *ctl_help_text(const struct ctl_command *command)
         buf_add_text(
             &buf, "  --dry-run        change nothing; tell how many messages are meant, and which\n"
                   "  --verbose        name every message, not the first 20 (--json does, too)\n");
+    if (strstr(command->args, "--repair") != NULL)
+        buf_add_text(&buf, "  --repair         put right what can be; mtad must be stopped\n");
+    if (strstr(command->args, "--force") != NULL)
+        buf_add_text(&buf, "  --force          replace a queue that holds messages\n");
     buf_add_text(&buf, common_text);
     return take_text(&buf);
 }

@@ -20,6 +20,9 @@ enum { /* bits of ctl_command.takes */
        TAKES_SOCKET = 8,
        TAKES_REASON = 16,
        TAKES_BY = 32,
+       TAKES_REPAIR = 64,
+       TAKES_FORCE = 128,
+       TAKES_FILE = 256, /* one, instead of ids */
 };
 
 static const struct ctl_command commands[] = {
@@ -68,12 +71,34 @@ static const struct ctl_command commands[] = {
     {"reload", "",
      "Read configuration and certificates anew. A faulty one changes nothing and says why.\n", 0,
      CTL_RELOAD, TAKES_SOCKET},
+    {"queue check", "[--repair]",
+     "Verify everything the queue holds: its file's pages, every record and message, the order of\n"
+     "work, the counters. While mtad runs, mail goes on flowing. --repair needs mtad stopped: it "
+     "puts\n"
+     "right what can be, loses no message that can be read, sets aside what cannot, and tells "
+     "each\n"
+     "thing it does. Exit status 1 if there were problems, also if all were put right.\n",
+     0, CTL_QUEUE_CHECK, TAKES_SOCKET | TAKES_REPAIR},
+    {"queue compact", "",
+     "Give the disk back what the queue's file keeps free, while mail goes on flowing.\n", 0,
+     CTL_QUEUE_COMPACT, TAKES_SOCKET},
+    {"queue backup", "FILE",
+     "Copy the queue as it is at this moment, while mail goes on flowing. FILE is there whole at "
+     "the\n"
+     "end, or not at all; one of that name is replaced.\n",
+     0, CTL_QUEUE_BACKUP, TAKES_SOCKET | TAKES_FILE},
+    {"queue restore", "FILE [--force]",
+     "Put a backup in place; mtad must be stopped. Mail that was delivered after the backup was "
+     "made\n"
+     "is delivered again. A queue that holds messages is replaced only with --force (and its file\n"
+     "kept beside), and only so is a backup taken in which a check finds problems.\n",
+     0, CTL_QUEUE_RESTORE, TAKES_FORCE | TAKES_FILE},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
 /* Commands that later versions have: their names are worth a better answer than "unknown". */
 static const char *const later_commands[] = {
-    "explain", "suspend", "resume", "route", "doctor", "queue", "dkim", "user", "top", "trace",
+    "explain", "suspend", "resume", "route", "doctor", "dkim", "user", "top", "trace",
 };
 
 enum option_name {
@@ -93,6 +118,8 @@ enum option_name {
     OPT_VERBOSE,
     OPT_REASON,
     OPT_BY,
+    OPT_REPAIR,
+    OPT_FORCE,
 };
 
 static const struct option_row {
@@ -116,6 +143,8 @@ static const struct option_row {
     [OPT_VERBOSE] = {"--verbose", false, TAKES_DRY_RUN},
     [OPT_REASON] = {"--reason", true, TAKES_REASON},
     [OPT_BY] = {"--by", true, TAKES_BY},
+    [OPT_REPAIR] = {"--repair", false, TAKES_REPAIR},
+    [OPT_FORCE] = {"--force", false, TAKES_FORCE},
 };
 #define OPTION_COUNT (sizeof option_rows / sizeof option_rows[0])
 
@@ -125,6 +154,7 @@ struct parser {
     struct ctl_options *options;
     unsigned given;     /* one bit an option */
     bool wants_help_on; /* "help COMMAND" */
+    bool in_queue;      /* the first word of "queue COMMAND" was read */
     char *error;
     size_t error_size;
 };
@@ -228,6 +258,12 @@ static int read_option(struct parser *parser, enum option_name name, const char 
         return read_reason(parser, value);
     case OPT_BY:
         return read_by(parser, value);
+    case OPT_REPAIR:
+        options->repair = true;
+        return 0;
+    case OPT_FORCE:
+        options->force = true;
+        return 0;
     }
     unreachable_bug();
 }
@@ -278,12 +314,19 @@ static int take_command(struct parser *parser, const char *word)
         parser->wants_help_on = true;
         return 0;
     }
+    if (strcmp(word, "queue") == 0 && !parser->in_queue) {
+        parser->in_queue = true;
+        return 0;
+    }
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i].name, word) == 0) {
+        if (ctl_command_is_queue(&commands[i]) == parser->in_queue &&
+            strcmp(commands[i].name + (parser->in_queue ? sizeof "queue" : 0), word) == 0) {
             parser->options->command = &commands[i];
             return 0;
         }
     }
+    if (parser->in_queue)
+        return FAIL(parser, "queue: expected check, compact, backup or restore, not \"%s\"", word);
     for (size_t i = 0; i < sizeof later_commands / sizeof later_commands[0]; i++) {
         if (strcmp(later_commands[i], word) == 0)
             return FAIL(parser, "%s is not in this version (" MTA_VERSION ") of mtactl", word);
@@ -303,11 +346,24 @@ static bool looks_like_id(const char *word)
     return true;
 }
 
+static int take_file(struct parser *parser, const char *word)
+{
+    if (parser->options->file != NULL)
+        return FAIL(parser, "%s takes one file", parser->options->command->name);
+    if (word[0] == '\0' || !ctl_utf8_valid(str_from(word)))
+        return FAIL(parser, "%s: this cannot be the name of a file",
+                    parser->options->command->name);
+    parser->options->file = word;
+    return 0;
+}
+
 static int take_word(struct parser *parser, const char *word)
 {
     struct ctl_options *options = parser->options;
     if (options->command == NULL)
         return take_command(parser, word);
+    if ((options->command->takes & TAKES_FILE) != 0)
+        return take_file(parser, word);
     if (options->command->ids_max == 0)
         return FAIL(parser, "%s takes no argument, but \"%s\" was given", options->command->name,
                     word);
@@ -336,6 +392,8 @@ static int check_together(struct parser *parser)
     const struct ctl_command *command = options->command;
     if (options->help || options->version)
         return 0;
+    if (command == NULL && parser->in_queue)
+        return FAIL(parser, "queue: check, compact, backup or restore? see mtactl --help");
     if (command == NULL)
         return FAIL(parser, "which command? see mtactl --help");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
@@ -346,6 +404,8 @@ static int check_together(struct parser *parser)
     if (command->ids_max == 1 && options->id_count == 0)
         return FAIL(parser, "%s: which message? give its id, as `mtactl list` shows",
                     command->name);
+    if ((command->takes & TAKES_FILE) != 0 && options->file == NULL)
+        return FAIL(parser, "%s: which file?", command->name);
     if (ctl_command_changes(command) && !has_selector(options))
         return FAIL(parser,
                     "%s: which messages? give ids, --domain, --sender, --recipient, --state, "
@@ -392,6 +452,11 @@ void ctl_options_deinit(struct ctl_options *options)
 bool ctl_command_changes(const struct ctl_command *command)
 {
     return (command->takes & TAKES_DRY_RUN) != 0;
+}
+
+bool ctl_command_is_queue(const struct ctl_command *command)
+{
+    return command->verb >= CTL_QUEUE_CHECK;
 }
 
 const struct ctl_command *ctl_command_at(size_t index)

@@ -26,6 +26,10 @@ enum ctl_verb {
     CTL_BOUNCE,
     CTL_CHECK,
     CTL_RELOAD,
+    CTL_QUEUE_CHECK, /* queue_run.c has these */
+    CTL_QUEUE_COMPACT,
+    CTL_QUEUE_BACKUP,
+    CTL_QUEUE_RESTORE,
 };
 
 struct ctl_command {
@@ -51,7 +55,9 @@ struct ctl_options {
     bool dry_run, verbose;
     const char *reason; /* of a bounce */
     const char *by;     /* of a summary: domain | sender */
-    bool progress;      /* not from argv: somebody at a terminal waits for the end */
+    const char *file;   /* of a backup */
+    bool repair, force;
+    bool progress; /* not from argv: somebody at a terminal waits for the end */
 };
 
 /**
@@ -67,6 +73,9 @@ void ctl_options_deinit(struct ctl_options *options);
 
 /* Does it change mail, as its selectors tell? */
 bool ctl_command_changes(const struct ctl_command *command);
+
+/* Is it one of `mtactl queue`? */
+bool ctl_command_is_queue(const struct ctl_command *command);
 
 /* The commands of this version; NULL beyond the last. */
 const struct ctl_command *ctl_command_at(size_t index);

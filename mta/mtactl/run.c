@@ -14,6 +14,7 @@
 #include "mta/mtactl/link.h"
 #include "mta/mtactl/print.h"
 #include "mta/mtactl/progress.h"
+#include "mta/mtactl/queue_run.h"
 #include "mta/mtactl/request.h"
 
 #define ERROR_MAX 1024
@@ -132,7 +133,11 @@ static void print_line(struct run *run, const json_t *line)
         return;
     case CTL_CAT:
     case CTL_CHECK:
-        return; /* have no lines */
+    case CTL_QUEUE_CHECK:
+    case CTL_QUEUE_COMPACT:
+    case CTL_QUEUE_BACKUP:
+    case CTL_QUEUE_RESTORE:
+        return; /* have no lines here */
     }
     unreachable_bug();
 }
@@ -344,5 +349,7 @@ int ctl_run(const struct ctl_options *options)
     const char *path = options->config != NULL ? options->config : CTL_DEFAULT_CONFIG;
     if (options->command->verb == CTL_CHECK)
         return check(options, path);
+    if (ctl_command_is_queue(options->command))
+        return ctl_queue_run(options);
     return options->socket != NULL ? ask_all(&run) : ask_configured(&run, path);
 }
