@@ -145,7 +145,7 @@ static int bounce_rcpt(struct admin_job *admin, struct queue_edit *edit, uint32_
     rcpt->state = QUEUE_RCPT_BOUNCE_PENDING;
     mark(admin, edit, rcpt->unit);
     edit->rcpts_dirty = true;
-    if (admin->attempt.len == 0)
+    if (admin->attempt.len == 0 || queue_space_is_tight(&edit->batch->queue->space))
         return 0;
     rcpt->attempts = plus_one(n);
     return queue_edit_attempt(edit, number, n, admin->attempt.p, admin->attempt.len);

@@ -19,6 +19,7 @@ struct result { /* one recipient's */
     size_t attempt; /* offset of its row in `rows`, or NO_ATTEMPT */
     size_t attempt_len;
     bool applied; /* scratch of one application: */
+    bool kept;    /* the attempt; not when it would take the room that ends need */
     uint32_t n;   /* which attempt of the recipient it is */
 };
 
@@ -93,6 +94,7 @@ static void set_state(struct record_job *record, struct queue_rcpt_row *rcpt, ui
 static int apply_states(struct queue_edit *edit, struct record_job *record,
                         struct queue_unit_row *unit)
 {
+    const struct queue_space *space = &edit->batch->queue->space;
     for (size_t i = 0; i < record->result_count; i++) {
         struct result *result = &record->results[i];
         struct queue_rcpt_row *rcpt = NULL;
@@ -104,7 +106,8 @@ static int apply_states(struct queue_edit *edit, struct record_job *record,
         if (!result->applied)
             continue;
         set_state(record, rcpt, result->state);
-        if (result->attempt != NO_ATTEMPT) {
+        result->kept = result->attempt != NO_ATTEMPT && !queue_space_is_tight(space);
+        if (result->kept) {
             result->n = rcpt->attempts;
             rcpt->attempts = plus_one(rcpt->attempts);
         }
@@ -122,7 +125,7 @@ static int store_attempts(struct queue_edit *edit, const struct record_job *reco
 {
     for (size_t i = 0; i < record->result_count; i++) {
         const struct result *result = &record->results[i];
-        if (!result->applied || result->attempt == NO_ATTEMPT)
+        if (!result->applied || !result->kept)
             continue;
         int rc = queue_edit_attempt(edit, result->recipient, result->n,
                                     record->rows.p + result->attempt, result->attempt_len);

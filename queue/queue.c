@@ -196,7 +196,8 @@ int queue_open(const struct queue_options *options, struct queue **queue_out, ch
             queue_store_open(&queue->store, options->folder, options->max_bytes, error, error_size);
     if (rc < 0)
         goto done;
-    queue_space_init(&queue->space, options->folder, options->max_bytes);
+    queue_space_init(&queue->space, options->folder, options->max_bytes,
+                     queue->store.map_bytes - queue_store_reserve(options->max_bytes) / 2);
     int lmdb = load_state(queue);
     if (lmdb == 0)
         lmdb = sweep(queue);

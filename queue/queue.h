@@ -219,7 +219,7 @@ struct queue_outcome {
 
 /**
  * Record what happened to a unit: recipient states, attempt rows (the first and the last 20 of each
- * recipient), next due time; the message leaves the store when its last recipient has ended.
+ * recipient; none while half of the room beyond max_bytes is used), next due time; the message leaves the store when its last recipient has ended.
  * Everything is copied. on_done through the port after the commit; with QUEUE_ERR_FULL (the bounce does
  * not fit) or QUEUE_ERR_IO nothing of this outcome was recorded. A message that is gone (an admin
  * removed it): QUEUE_OK.

@@ -57,13 +57,15 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
     return value > high ? high : value;
 }
 
-void queue_space_init(struct queue_space *space, const char *folder, uint64_t max_bytes)
+void queue_space_init(struct queue_space *space, const char *folder, uint64_t max_bytes,
+                      uint64_t tight_bytes)
 {
     struct statvfs fs;
     uint64_t share = LOW_MAX;
     space->folder = queue_alloc(strlen(folder) + 1);
     memcpy(space->folder, folder, strlen(folder) + 1);
     space->max_bytes = max_bytes;
+    space->tight_bytes = tight_bytes;
     if (statvfs(folder, &fs) == 0)
         share = (uint64_t)fs.f_blocks * fs.f_frsize / SHARE;
     space->low_bytes = clamp(share, LOW_MIN, LOW_MAX);
@@ -106,6 +108,11 @@ bool queue_space_is_full(struct queue_space *space, uint64_t bytes)
     if (used >= space->max_bytes || bytes > space->max_bytes - used)
         return true;
     return room < keep || bytes > room - keep;
+}
+
+bool queue_space_is_tight(const struct queue_space *space)
+{
+    return atomic_load(&space->used_bytes) >= space->tight_bytes;
 }
 
 void queue_space_set_used(struct queue_space *space, uint64_t used_bytes)

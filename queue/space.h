@@ -10,6 +10,7 @@
 struct queue_space {
     char *folder;
     uint64_t max_bytes;
+    uint64_t tight_bytes;        /* of pages in use: half of the map's reserve is gone */
     uint64_t low_bytes;          /* less than this free on disk is nearly full */
     uint64_t ballast_bytes;      /* what the ballast file should hold */
     bool settled;                /* nothing to do about the ballast; writer's thread */
@@ -20,11 +21,15 @@ struct queue_space {
     _Atomic int64_t looked_ms;   /* monotonic time of the last look */
 };
 
-void queue_space_init(struct queue_space *space, const char *folder, uint64_t max_bytes);
+void queue_space_init(struct queue_space *space, const char *folder, uint64_t max_bytes,
+                      uint64_t tight_bytes);
 void queue_space_deinit(struct queue_space *space);
 
 /* Any thread: would bytes more be too many? Looks at the disk at most once a second. */
 bool queue_space_is_full(struct queue_space *space, uint64_t bytes);
+
+/* Writer's thread: is the rest of the map needed for what must not fail, the ends of messages? */
+bool queue_space_is_tight(const struct queue_space *space);
 
 /* Writer's thread, after a commit. */
 void queue_space_set_used(struct queue_space *space, uint64_t used_bytes);

@@ -128,18 +128,22 @@ done:
     return rc;
 }
 
+uint64_t queue_store_reserve(uint64_t max_bytes)
+{
+    uint64_t reserve = max_bytes / RESERVE_DIV;
+    return reserve < RESERVE_MIN ? RESERVE_MIN : reserve;
+}
+
 /* A file that outgrew a max_bytes made smaller still gets its reserve. */
 static uint64_t map_size(const char *folder, uint64_t max_bytes)
 {
     char path[4096];
     struct stat st;
-    uint64_t reserve = max_bytes / RESERVE_DIV;
+    uint64_t reserve = queue_store_reserve(max_bytes);
     uint64_t base = max_bytes;
     (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
     if (stat(path, &st) == 0 && st.st_size > 0 && (uint64_t)st.st_size > base)
         base = (uint64_t)st.st_size;
-    if (reserve < RESERVE_MIN)
-        reserve = RESERVE_MIN;
     uint64_t map = base < MAP_MAX - reserve ? base + reserve : MAP_MAX;
     return (map + PAGE - 1) / PAGE * PAGE;
 }

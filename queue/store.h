@@ -42,8 +42,10 @@ struct queue_store {
     size_t pool_count;
 };
 
-/* max_bytes plus a reserve of address space for outcomes and deletions (max_bytes / 16, at least 64
- * MiB).
+/* Address space beyond max_bytes, for outcomes and deletions: max_bytes / 16, at least 64 MiB. */
+uint64_t queue_store_reserve(uint64_t max_bytes);
+
+/* The map is max_bytes plus the reserve.
  * @return 0, QUEUE_ERR_IO, QUEUE_ERR_SCHEMA; error has the words */
 QUEUE_MUST_USE int queue_store_open(struct queue_store *store, const char *folder,
                                     uint64_t max_bytes, char *error, size_t error_size);

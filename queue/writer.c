@@ -24,6 +24,7 @@ struct writer {
     bool spare;                /* room is short: the next transaction accepts nothing */
     int64_t soft_end_ns;       /* from here on a waiting sender ends it */
     int64_t noticed_ns;
+    int64_t reopened_ns;    /* when that was last told */
     struct queue_work work; /* the transaction at hand, for the metrics */
     /* a broken store */
     int64_t reopen_ns; /* when to try again */
@@ -157,6 +158,19 @@ static void set_backoff(struct writer *writer)
     if (writer->backoff_ns > BACKOFF_MAX_NS)
         writer->backoff_ns = BACKOFF_MAX_NS;
     writer->reopen_ns = queue_now_ns() + writer->backoff_ns;
+    queue_notice(writer->queue, true,
+                 "the store cannot be opened again after a failed commit; tried again in %lld s",
+                 (long long)(writer->backoff_ns / 1000000000));
+}
+
+/* So that a failing disk is told of once in a while, not at each transaction. */
+static bool is_news(int64_t *told_ns)
+{
+    int64_t now = queue_now_ns();
+    if (*told_ns != 0 && now - *told_ns < NOTICE_NS)
+        return false;
+    *told_ns = now;
+    return true;
 }
 
 /* @return the fate of transaction txn: 0 committed, QUEUE_ERR_IO not, QUEUE_ERR_UNSURE cannot be
@@ -171,8 +185,9 @@ static int settle_undecided(struct writer *writer, uint64_t txn)
         return QUEUE_ERR_UNSURE;
     }
     reload_state(queue);
-    queue_notice(queue, true, "the store was opened again after a failed commit: it was %s",
-                 last >= txn ? "stored" : "not stored");
+    if (is_news(&writer->reopened_ns))
+        queue_notice(queue, true, "the store was opened again after a failed commit: it was %s",
+                     last >= txn ? "stored" : "not stored");
     return last >= txn ? 0 : QUEUE_ERR_IO;
 }
 
@@ -203,10 +218,8 @@ static bool mend(struct writer *writer)
 
 static void notice_failure(struct writer *writer, int lmdb, int code)
 {
-    int64_t now = queue_now_ns();
-    if (writer->noticed_ns != 0 && now - writer->noticed_ns < NOTICE_NS)
+    if (!is_news(&writer->noticed_ns))
         return;
-    writer->noticed_ns = now;
     queue_notice(writer->queue, true, "a transaction of the queue failed: %s (%s)",
                  mdb_strerror(lmdb), queue_error_text(code));
 }

@@ -164,7 +164,7 @@ run_fuzz() {
 }
 
 build_daemon() {
-    build address mtad mtactl dkim_sign dsn_build && build release mtad mtactl && build thread mtad mtactl
+    build address mtad mtactl dkim_sign dsn_build shim_faults && build release mtad mtactl && build thread mtad mtactl
 }
 
 run_system() {

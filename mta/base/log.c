@@ -31,6 +31,7 @@
 #define KEPT_BYTES      ((size_t)256 << 10) /* a larger buffer is given back after a burst */
 #define GATHER_MS       5                   /* one wake-up for all lines of this time */
 #define CLOSE_MS        2000
+#define PACE_MS         1000
 #define CLOSE_MARGIN_MS 500
 
 /* Lines, and for each its level: a syslog priority is a property of a line. */
@@ -425,6 +426,19 @@ void log_close(struct log **logp)
      * keeps its memory: the process is about to end, and waiting for it would be worse. */
     if (pthread_timedjoin_np(log->thread, NULL, &until) == 0)
         free_log(log);
+}
+
+bool log_pace(struct log_pace *pace, int64_t *left_out_out)
+{
+    uint64_t now = time_monotonic_ms();
+    uint64_t told = atomic_load(&pace->told_ms);
+    if ((told != 0 && now - told < PACE_MS) ||
+        !atomic_compare_exchange_strong(&pace->told_ms, &told, now)) {
+        (void)atomic_fetch_add(&pace->left_out, 1);
+        return false;
+    }
+    *left_out_out = (int64_t)atomic_exchange(&pace->left_out, 0);
+    return true;
 }
 
 void log_event_fields(struct log *log, enum log_level level, const char *event,

@@ -54,6 +54,14 @@ void log_event_fields(struct log *log, enum log_level level, const char *event,
     log_event_fields((log), (level), (event), (const struct log_field[]){__VA_ARGS__},             \
                      sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field))
 
+/* For lines that can come in floods. Zero it at first. Any thread. */
+struct log_pace {
+    _Atomic uint64_t told_ms;
+    _Atomic uint64_t left_out;
+};
+/* May one be written now? At most one a second. left_out_out: how many were not, since the last */
+MUST_USE bool log_pace(struct log_pace *pace, int64_t *left_out_out);
+
 /* Bytes for a terminal or a one-line text: control and non-UTF-8 bytes become \xXX. Always
  * NUL-terminates. */
 void log_escape(struct str s, char *out, size_t size);

@@ -69,6 +69,7 @@ struct deliver {
     struct feeder *feeder; /* lives on the first loop; set before the writer's hooks can want it */
     struct clock clock;
     atomic_uint_fast64_t delivered, deferred, bounced, expired;
+    struct log_pace unrecorded; /* outcomes that could not be recorded yet */
 
     atomic_size_t workers_left; /* until all have stopped */
     uint64_t grace_ms;

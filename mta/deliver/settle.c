@@ -154,7 +154,9 @@ static void record_later(struct settling *s, int result)
     s->pause_ms = s->pause_ms == 0 ? AGAIN_FIRST_MS : s->pause_ms * 2;
     if (s->pause_ms > AGAIN_MOST_MS)
         s->pause_ms = AGAIN_MOST_MS;
-    log_unrecordable(s, result, "an outcome could not be recorded; trying again");
+    int64_t left_out = 0;
+    if (log_pace(&worker->deliver->unrecorded, &left_out))
+        log_unrecordable(s, result, "an outcome could not be recorded; trying again");
     uv_timer_start(&s->timer, on_again, s->pause_ms, 0);
 }
 

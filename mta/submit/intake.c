@@ -355,6 +355,18 @@ void intake_content(struct intake *intake, const char *bytes, size_t len)
 
 /* ---- the end ---- */
 
+/* Its client's refusal is told by itself; this is for whoever looks after the disk. */
+static void log_unstored(const struct intake *intake, int result)
+{
+    struct submit *submit = intake->worker->submit;
+    int64_t left_out = 0;
+    if (!log_pace(&submit->unstored, &left_out))
+        return;
+    log_event(submit->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", intake->id_text),
+              LOG_T("error", queue_error_text(result)),
+              LOG_T("text", "a message could not be stored"), LOG_I("suppressed", left_out));
+}
+
 static void on_committed(int result, void *ctx)
 {
     struct intake *intake = ctx;
@@ -374,9 +386,7 @@ static void on_committed(int result, void *ctx)
                   LOG_I("recipients", (int64_t)intake->recipient_count),
                   LOG_T("address", intake->address), LOG_T("tls", intake->tls));
     } else {
-        log_event(submit->log, LOG_LEVEL_ERROR, "queue", LOG_T("id", intake->id_text),
-                  LOG_T("error", queue_error_text(result)),
-                  LOG_T("text", "a message could not be stored"));
+        log_unstored(intake, result);
     }
     if (intake->phase == INTAKE_COMMITTING) {
         struct intake_result answer = {.result = result, .id = intake->id_text};

@@ -71,6 +71,7 @@ struct submit {
     atomic_bool budget_short;  /* somebody has paused */
     atomic_size_t kept_used;   /* of SUBMIT_KEPT_MAX */
     atomic_uint_fast64_t accepted, rejected;
+    struct log_pace unstored; /* messages that could not be stored */
     atomic_size_t sessions;
     atomic_size_t workers_left;
     uint64_t grace_ms;

@@ -16,24 +16,28 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/maintain.h"
 #include "queue/queue.h"
 #include "tests/crash/cut_disk.h"
 #include "tests/crash/cut_ledger.h"
 
-#define PRODUCERS   10
-#define LIVE_MAX    4096
-#define LIVE_MANY   90 /* from then on more leaves than comes */
-#define FRESH_MAX   4096
-#define ACTS_MAX    1024
-#define SECONDS     60 /* it never takes that long */
-#define MAX_BYTES   (UINT64_C(256) << 20)
-#define WAIT_NS     300000
-#define REPEAT_OPEN 50 /* times, while the disk fails */
+#define PRODUCERS     10
+#define LIVE_MAX      4096
+#define LIVE_MANY     90 /* from then on more leaves than comes */
+#define FRESH_MAX     4096
+#define ACTS_MAX      1024
+#define SECONDS       60 /* it never takes that long */
+#define MAX_BYTES     (UINT64_C(256) << 20)
+#define WAIT_NS       300000
+#define FAILING_US    20000
+#define COMPACT_EVERY 40 /* turns */
+#define REPEAT_OPEN   50 /* times, while the disk fails */
 
 struct live { /* a message that is there */
     uint64_t id;
     bool bounce;
-    bool busy; /* an act waits for its answer */
+    bool busy;      /* an act waits for its answer */
+    uint8_t parked; /* a bit a unit: it was asked for, of which no answer tells */
 };
 
 struct producer {
@@ -50,6 +54,7 @@ static struct work {
     cut_mark_fn mark;
     uint64_t random;
     bool faults;
+    bool failing; /* something was refused: no hurry with more */
     sem_t wake;
     struct producer producers[PRODUCERS];
     struct live live[LIVE_MAX];
@@ -105,7 +110,7 @@ static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
             mark_step(CUT_STEP_ACCEPTED, units[i].id, 0);
         if (work.fresh_count == FRESH_MAX)
             die("too much is fresh");
-        work.fresh[work.fresh_count++] = (struct live){units[i].id, bounce, false};
+        work.fresh[work.fresh_count++] = (struct live){.id = units[i].id, .bounce = bounce};
     }
     (void)pthread_mutex_unlock(&work.lock);
     (void)sem_post(&work.wake);
@@ -172,11 +177,11 @@ static void take_fresh(void)
 static uint32_t random_size(void)
 {
     uint32_t kind = roll(100);
-    if (kind < 60)
+    if (kind < 70)
         return 100 + roll(8000);
-    if (kind < 85)
-        return roll(100000);
-    return kind < 97 ? roll(400000) : roll((uint32_t)CUT_MAIL_MAX);
+    if (kind < 92)
+        return roll(60000);
+    return kind < 98 ? roll(400000) : roll((uint32_t)CUT_MAIL_MAX);
 }
 
 static void on_committed(int result, void *ctx)
@@ -190,6 +195,7 @@ static void on_committed(int result, void *ctx)
     }
     if (result != 0 && !work.faults)
         die("a message was refused");
+    work.failing = work.failing || result != 0;
     producer->waits = false;
 }
 
@@ -262,6 +268,7 @@ static void on_acted(int result, void *ctx)
     bool undecided = result == QUEUE_ERR_UNSURE;
     if (result < 0 && !work.faults)
         die("an act failed");
+    work.failing = work.failing || result < 0;
     if (!undecided) { /* else: it may have happened, for good */
         act->step = result == 0 ? CUT_STEP_ACT_DONE : CUT_STEP_ACT_VOID;
         mark(act);
@@ -354,10 +361,11 @@ static void step_as_admin(struct live *live, struct cut_note *note)
                 on_acted, begin_act(live, note));
 }
 
-static void park(struct cut_note *note)
+static void park(struct live *live, struct cut_note *note)
 {
+    live->parked |= (uint8_t)(1U << note->unit);
     note->due_unix_ms = now_ms() + roll(5000) - 1000;
-    mark(note); /* no answer will come; what comes next on this message comes after it */
+    mark(note);
     queue_park(work.queue, note->id, note->unit, note->due_unix_ms);
 }
 
@@ -389,6 +397,18 @@ static enum cut_act choose_act(const struct queue_envelope *envelope, uint16_t u
     return act;
 }
 
+/* What comes next must not overtake it: an admin's step might. */
+static bool is_being_parked(struct live *live, const struct queue_envelope *envelope)
+{
+    for (size_t u = 0; u < envelope->unit_count && u < CUT_UNITS_MAX; u++) {
+        if ((live->parked & 1U << u) != 0 && !envelope->units[u].done &&
+            envelope->units[u].due_unix_ms == 0)
+            return true;
+    }
+    live->parked = 0;
+    return false;
+}
+
 static void act_on(struct live *live)
 {
     struct queue_message *message = NULL;
@@ -402,6 +422,10 @@ static void act_on(struct live *live)
     if (rc != 0)
         return;
     const struct queue_envelope *envelope = queue_message_envelope(message);
+    if (is_being_parked(live, envelope)) {
+        queue_message_free(&message);
+        return;
+    }
     uint16_t unit = (uint16_t)roll((uint32_t)envelope->unit_count);
     while (envelope->units[unit].done)
         unit = (uint16_t)((unit + 1U) % envelope->unit_count);
@@ -413,7 +437,7 @@ static void act_on(struct live *live)
                             .unit = unit,
                             .act = (uint8_t)act};
     if (act == CUT_ACT_PARK) {
-        park(&note);
+        park(live, &note);
     } else if (act >= CUT_ACT_HOLD) {
         step_as_admin(live, &note);
     } else {
@@ -431,6 +455,21 @@ static void step_acts(void)
         if (!live->busy)
             act_on(live);
     }
+}
+
+/* ---- holes ---- */
+
+static void on_compacted(int result, void *ctx)
+{
+    (void)ctx;
+    if (result != 0 && !work.faults)
+        die("compaction failed");
+}
+
+static void step_compaction(void)
+{
+    if (roll(COMPACT_EVERY) == 0) /* no matter whether one is under way */
+        (void)!queue_compact_start(work.queue, work.port, on_compacted, NULL);
 }
 
 /* ---- the whole ---- */
@@ -475,6 +514,10 @@ static void turn(void)
             step_producer(&work.producers[i]);
     }
     step_acts();
+    step_compaction();
+    if (work.failing)
+        (void)usleep(FAILING_US);
+    work.failing = false;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += WAIT_NS;
     until.tv_sec += until.tv_nsec / 1000000000;

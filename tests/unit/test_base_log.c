@@ -575,9 +575,26 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
+/* Lines that come in floods: one a second, and the next tells how many were left out. */
+static void floods_are_paced(void **state)
+{
+    struct log_pace pace = {0};
+    int64_t left_out = -1;
+    (void)state;
+    assert_true(log_pace(&pace, &left_out));
+    assert_int_equal(left_out, 0);
+    for (int i = 0; i < 5; i++)
+        assert_false(log_pace(&pace, &left_out));
+    (void)usleep(1050000);
+    assert_true(log_pace(&pace, &left_out));
+    assert_int_equal(left_out, 5);
+    assert_false(log_pace(&pace, &left_out));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(floods_are_paced),
         cmocka_unit_test(writes_json),
         cmocka_unit_test(writes_text),
         cmocka_unit_test(escapes_for_a_terminal),
