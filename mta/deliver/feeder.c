@@ -13,8 +13,8 @@
 
 #define FRESH_STEP       64
 #define PARKING_MAX      256
-#define LONGEST_SLEEP_MS 10000 /* so soon a step of the clock is seen */
-#define BUSY_MS          200   /* look again while a domain finds no room, or after a failure */
+#define LONGEST_SLEEP_MS 5000 /* so soon a step of the clock is seen */
+#define BUSY_MS          200  /* look again while a domain finds no room, or after a failure */
 #define TIDY_MS          1000
 #define RECOVER_MS       10000
 #define AGAIN_MS         600000 /* nothing should be found then; a lost unit would be */

@@ -7,7 +7,7 @@ import email.policy
 class Dsn:
     """sender's view of a DSN: .fields of the message, .recipients {address: fields}, .original header fields."""
 
-    def __init__(self, content):
+    def __init__(self, content, action="failed"):
         assert b"\n" not in content.replace(b"\r\n", b""), "bare LF in a DSN"
         assert max(len(line) for line in content.split(b"\r\n")) <= 998
         self.message = report = email.message_from_bytes(content, policy=email.policy.default)
@@ -32,7 +32,7 @@ class Dsn:
         for group in groups[1:]:
             kind, address = group["Final-Recipient"].split(";", 1)
             assert kind.strip() == "rfc822"
-            assert group["Action"] == "failed"
-            assert group["Status"].strip()[:2] in ("5.", "4."), group["Status"]
+            assert group["Action"] == action
+            assert group["Status"].strip()[:2] in (("5.", "4.") if action == "failed" else ("4.",)), group["Status"]
             self.recipients[address.strip()] = group
         self.original = parts[2].get_payload() if isinstance(parts[2].get_payload(), str) else parts[2].as_string()

@@ -64,7 +64,8 @@ class Client(threading.Thread):
         try:
             if self.sock is None:
                 self.open()
-            self.sock.sendall(b"MAIL FROM:<load@sender.example>\r\nRCPT TO:<bert@dest.example>\r\nDATA\r\n")
+            self.sock.sendall(b"MAIL FROM:<load@sender.example>\r\nRCPT TO:<%s>\r\nDATA\r\n"
+                              % self.args.recipient.encode())
             for code in (b"250", b"250", b"354"):
                 self.reply(code)
             head, block, times, rest = parts(key, self.args.size)
@@ -114,6 +115,7 @@ def main():
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--prefix", default="k")
+    parser.add_argument("--recipient", default="bert@dest.example")
     args = parser.parse_args()
     lock, stop, number = threading.Lock(), threading.Event(), [0]
 
@@ -141,14 +143,14 @@ def main():
 class Load:
     """load.py as a child, in `processes` processes. sent: {key: digest}; unsure: keys; refused: [(key, reply)]."""
 
-    def __init__(self, mta, clients=10, count=0, size=4096, processes=2):
+    def __init__(self, mta, clients=10, count=0, size=4096, processes=2, recipient="bert@dest.example"):
         self.size = size
         self.sent, self.unsure, self.refused = set(), set(), []
         self._children, self._threads = [], []
         for n in range(processes):
             command = ["/usr/bin/python3", os.path.abspath(__file__), "--address", mta.address, "--port",
                        str(mta.port), "--clients", str(clients // processes), "--count", str(count // processes),
-                       "--size", str(size), "--prefix", f"p{n}-"]
+                       "--size", str(size), "--prefix", f"p{n}-", "--recipient", recipient]
             child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             thread = threading.Thread(target=self._read, args=(child,), daemon=True)
             thread.start()
