@@ -127,11 +127,10 @@ int check_contents(struct check *check)
     if (rc != 0)
         return rc;
     tell_rest(check);
-    if (check->interrupted > 0)
-        check_note(check,
-                   check->in_use ? "%" PRIu64 " messages are on their way in"
-                                 : "%" PRIu64
-                                   " interrupted transfers will be removed at the next start",
+    if (check->interrupted > 0 && check->in_use)
+        check_note(check, "%" PRIu64 " messages are on their way in", check->interrupted);
+    else if (check->interrupted > 0)
+        check_note(check, "%" PRIu64 " interrupted transfers will be removed at the next start",
                    check->interrupted);
     if (check->leftovers > 0)
         check_note(check,

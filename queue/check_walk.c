@@ -19,26 +19,13 @@ static struct check_rows *rows_at(struct check_walk *walk, size_t i)
 
 static bool is_known_key(enum queue_db db, const MDB_val *key)
 {
-    switch (db) {
-    case QUEUE_DB_MESSAGE:
-        return key->mv_size == 8 || key->mv_size == QUEUE_MESSAGE_KEY;
-    case QUEUE_DB_BODY:
+    if (db == QUEUE_DB_BODY)
         return key->mv_size == QUEUE_BODY_KEY;
-    case QUEUE_DB_ATTEMPT:
+    if (db == QUEUE_DB_ATTEMPT)
         return key->mv_size == QUEUE_ATTEMPT_KEY;
-    case QUEUE_DB_FRESH:
-    case QUEUE_DB_INCOMING:
-        return key->mv_size == 8;
-    case QUEUE_DB_DAMAGED:
+    if (db == QUEUE_DB_DAMAGED)
         return key->mv_size >= 9;
-    case QUEUE_DB_META:
-    case QUEUE_DB_DUE:
-    case QUEUE_DB_NEXT:
-    case QUEUE_DB_CONTROL:
-    case QUEUE_DB_COUNT:
-        return true; /* not walked here */
-    }
-    return true;
+    return key->mv_size == 8 || (db == QUEUE_DB_MESSAGE && key->mv_size == QUEUE_MESSAGE_KEY);
 }
 
 /* Take over where the cursor stands; step over rows with keys that none of ours has. */

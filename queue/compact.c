@@ -10,8 +10,10 @@
  * Before the first step comes a transaction that changes next to nothing: after it, what the one
  * before has freed is out of sight as well.
  *
- * One step reads the list from where the last one ended; as the list changes between steps, each
- * page is punched once in a run, and the list is gone over until little is found. */
+ * One step reads a part of the list, from where the last one ended, and punches what lies side by
+ * side at once: a hole costs much the same whatever its length. The list changes between steps
+ * (LMDB moves what it took and did not need to later transactions): it is gone over until little is
+ * found, and each page is punched once in a run, so that the run ends. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,7 +28,13 @@
 #define YIELD_NS   INT64_C(1000000) /* so much of it even when mail waits */
 #define REST       3                /* times as long as the step, if mail waits */
 #define PASSES_MAX 3
-#define HOLE_PAGES 2048 /* one call's work stays short */
+#define HOLE_PAGES 2048              /* one call's work stays short */
+#define PART_PAGES ((size_t)1 << 16) /* of the list, taken at once */
+
+struct compact_place { /* in the list: a transaction, and how many of its pages are done */
+    uint64_t key;
+    size_t index;
+};
 
 struct queue_compact {
     struct queue_job job; /* comes before the first step */
@@ -34,14 +42,15 @@ struct queue_compact {
     bool ready; /* it has */
     int64_t next_ns;
     bool begun;
-    uint64_t newest; /* transaction: only what was free by then, or it would never end */
-    uint64_t key;    /* place in the list: a transaction, */
-    size_t index;    /* and how many of its pages are done */
+    struct compact_place place;
     unsigned pass;
     uint64_t found; /* pages punched in this pass */
     uint64_t page_bytes;
     uint64_t pages;
-    uint8_t *done; /* a bit a page */
+    uint8_t *done;  /* a bit a page: punched in this run */
+    uint8_t *now;   /* a bit a page: in the part at hand, to be punched */
+    uint64_t *part; /* its pages */
+    size_t part_count;
     /* of the step */
     int fd;
     uint64_t oldest; /* transaction that somebody may still read */
@@ -59,6 +68,8 @@ static void end(struct queue *queue, int result)
     (void)pthread_mutex_unlock(&queue->lock);
     queue_completion_post(compact->completion, result);
     free(compact->done);
+    free(compact->now);
+    free(compact->part);
     free(compact);
 }
 
@@ -165,8 +176,9 @@ static int begin_run(struct queue_compact *compact, struct queue *queue, MDB_txn
         return rc;
     compact->page_bytes = stat.ms_psize;
     compact->pages = info.me_last_pgno + 1;
-    compact->newest = mdb_txn_id(txn);
     compact->done = queue_alloc((size_t)(compact->pages / 8 + 1));
+    compact->now = queue_alloc((size_t)(compact->pages / 8 + 1));
+    compact->part = queue_alloc(PART_PAGES * sizeof *compact->part);
     compact->begun = true;
     (void)pthread_mutex_lock(&queue->lock);
     queue->compact_progress.before_bytes = disk_bytes(compact->fd);
@@ -187,9 +199,85 @@ static bool is_over(struct queue_compact *compact, struct queue *queue)
     return compact->full;
 }
 
-static bool is_done(const struct queue_compact *compact, uint64_t page)
+static bool has_bit(const uint8_t *map, uint64_t page)
 {
-    return page < 2 || page >= compact->pages || (compact->done[page / 8] & 1U << page % 8) != 0;
+    return (map[page / 8] & 1U << page % 8) != 0;
+}
+
+static void set_bit(uint8_t *map, uint64_t page)
+{
+    map[page / 8] |= (uint8_t)(1U << page % 8);
+}
+
+static void clear_bit(uint8_t *map, uint64_t page)
+{
+    map[page / 8] &= (uint8_t) ~(1U << page % 8);
+}
+
+/* One record of the list: its length, then the pages. @return false: the part is full before its
+ * end */
+static bool take_record(struct compact_place *place, struct queue_compact *compact,
+                        const MDB_val *value)
+{
+    const uint8_t *list = value->mv_data;
+    uint64_t count = 0;
+    uint64_t page = 0;
+    if (value->mv_size >= sizeof count)
+        memcpy(&count, list, sizeof count);
+    if (value->mv_size < sizeof count || count > value->mv_size / 8 - 1)
+        count = 0; /* not a list */
+    for (; place->index < count; place->index++) {
+        if (compact->part_count == PART_PAGES)
+            return false;
+        memcpy(&page, list + 8 * (place->index + 1), sizeof page);
+        if (page < 2 || page >= compact->pages || has_bit(compact->done, page))
+            continue;
+        set_bit(compact->now, page);
+        compact->part[compact->part_count++] = page;
+    }
+    return true;
+}
+
+/* Take the part of the list that begins at the place, which moves to its end. @return 0, LMDB's
+ * code; MDB_NOTFOUND: it is the last one */
+static int take_part(struct compact_place *place, struct queue_compact *compact, MDB_txn *txn)
+{
+    MDB_cursor *cursor = NULL;
+    uint64_t of = place->key;
+    MDB_val key = queue_val(&of, sizeof of);
+    MDB_val value;
+    compact->part_count = 0;
+    int rc = mdb_cursor_open(txn, 0, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        if (key.mv_size == sizeof of)
+            memcpy(&of, key.mv_data, sizeof of);
+        if (key.mv_size != sizeof of || of >= compact->oldest) {
+            rc = MDB_NOTFOUND;
+            break;
+        }
+        if (of != place->key)
+            *place = (struct compact_place){.key = of};
+        if (!take_record(place, compact, &value))
+            break;
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+/* The run of pages in the part that this one belongs to. */
+static uint64_t find_run(const struct queue_compact *compact, uint64_t page, uint64_t *count_out)
+{
+    uint64_t first = page;
+    uint64_t end = page + 1;
+    while (end - first < HOLE_PAGES && has_bit(compact->now, first - 1)) /* 0 and 1 are never set */
+        first--;
+    while (end - first < HOLE_PAGES && end < compact->pages && has_bit(compact->now, end))
+        end++;
+    *count_out = end - first;
+    return first;
 }
 
 /* @return 0 or errno */
@@ -198,74 +286,44 @@ static int punch(struct queue_compact *compact, uint64_t first, uint64_t count)
     if (fallocate(compact->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   (off_t)(first * compact->page_bytes), (off_t)(count * compact->page_bytes)) != 0)
         return errno;
-    for (uint64_t page = first; page < first + count; page++)
-        compact->done[page / 8] |= (uint8_t)(1U << page % 8);
+    for (uint64_t page = first; page < first + count; page++) {
+        set_bit(compact->done, page);
+        clear_bit(compact->now, page);
+    }
     compact->found += count;
     return 0;
 }
 
-/* One record of the list: its length, then the pages, descending. Neighbours become one hole. */
-static int punch_record(struct queue_compact *compact, struct queue *queue, const MDB_val *value)
+/* As far as the time goes; nothing is left in the map then. @return 0 or errno */
+static int punch_part(struct queue_compact *compact, struct queue *queue)
 {
-    const uint8_t *list = value->mv_data;
-    uint64_t count = 0;
-    if (value->mv_size >= sizeof count)
-        memcpy(&count, list, sizeof count);
-    if (count > value->mv_size / 8 - 1)
-        return EINVAL;
-    while (compact->index < count && !is_over(compact, queue)) {
-        uint64_t first = 0;
-        uint64_t length = 0;
-        for (size_t i = compact->index; i < count; i++) {
-            uint64_t page;
-            memcpy(&page, list + 8 * (i + 1), sizeof page);
-            if (length > 0 && (page != first - 1 || length == HOLE_PAGES || is_done(compact, page)))
-                break;
-            compact->index++;
-            if (is_done(compact, page))
-                break;
-            first = page;
-            length++;
-        }
-        int rc = length > 0 ? punch(compact, first, length) : 0;
-        if (rc != 0)
-            return rc;
+    int rc = 0;
+    for (size_t i = 0; i < compact->part_count && rc == 0 && !is_over(compact, queue); i++) {
+        uint64_t count = 0;
+        if (!has_bit(compact->now, compact->part[i]))
+            continue;
+        uint64_t first = find_run(compact, compact->part[i], &count);
+        rc = punch(compact, first, count);
     }
-    return 0;
+    for (size_t i = 0; i < compact->part_count; i++)
+        clear_bit(compact->now, compact->part[i]);
+    return rc;
 }
 
 /* From the place on, as far as the time goes. @return 0, LMDB's code or errno; MDB_NOTFOUND: the
  * end of the list */
 static int punch_list(struct queue_compact *compact, struct queue *queue, MDB_txn *txn)
 {
-    MDB_cursor *cursor = NULL;
-    MDB_val key = queue_val(&compact->key, sizeof compact->key);
-    MDB_val value;
-    int rc = mdb_cursor_open(txn, 0, &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0) {
-        uint64_t of = 0;
-        if (key.mv_size != sizeof of) {
-            rc = EINVAL;
-            break;
-        }
-        memcpy(&of, key.mv_data, sizeof of);
-        if (of >= compact->oldest || of > compact->newest) {
-            rc = MDB_NOTFOUND;
-            break;
-        }
-        if (of != compact->key)
-            compact->index = 0;
-        compact->key = of;
-        rc = punch_record(compact, queue, &value);
-        if (rc != 0 || compact->full)
-            break;
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    for (;;) {
+        struct compact_place end = compact->place;
+        int taken = take_part(&end, compact, txn);
+        int rc = taken == 0 || taken == MDB_NOTFOUND ? punch_part(compact, queue) : taken;
+        if (rc != 0 || compact->full) /* the same part again, less what is done */
+            return rc;
+        compact->place = end;
+        if (taken != 0)
+            return taken;
     }
-    mdb_cursor_close(cursor);
-    return rc;
 }
 
 /* @return as punch_list */
@@ -289,8 +347,7 @@ static int work(struct queue_compact *compact, struct queue *queue, MDB_txn *txn
 static bool goes_on(struct queue_compact *compact)
 {
     bool more = compact->found > compact->pages / 100 && ++compact->pass < PASSES_MAX;
-    compact->key = 0;
-    compact->index = 0;
+    compact->place = (struct compact_place){0};
     compact->found = 0;
     return more;
 }

@@ -160,13 +160,16 @@ bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool 
         }
         int64_t deadline = company_deadline(queue);
         int64_t compact = queue_compact_deadline(queue);
-        if (compact < deadline)
-            deadline = compact;
+        int64_t now = queue_now_ns();
         if (wake_ns < deadline)
             deadline = wake_ns;
-        if (deadline <= queue_now_ns())
+        if (deadline <= now)
             break;
-        sleep_until(queue, deadline);
+        if (compact <= now) { /* what waits for company goes on waiting */
+            (void)pthread_mutex_unlock(&queue->lock);
+            return true;
+        }
+        sleep_until(queue, compact < deadline ? compact : deadline);
     }
     if (!busy && !queue->closing)
         gather(queue);

@@ -89,24 +89,29 @@ QUEUE_MUST_USE int queue_backup_folder(const char *folder, queue_bytes_fn write,
 
 /* ---- a backup put in place ---- */
 
+struct queue_restore_source {
+    const char *folder; /* of the queue */
+    int fd;             /* the backup, from here on */
+    bool force; /* also replace a queue that holds messages (its file is kept beside), and take
+                 * a backup in which the check finds problems */
+};
+
 struct queue_restore_result {
     struct queue_check_result check; /* of what is in place now */
     char kept[256];                  /* name of the file the old queue is kept in, or "" */
 };
 
 /**
- * Make the backup read from fd the queue in the folder (made if absent), which no daemon may have
- * open. It is built beside, checked, synced and only then put in place, at once: whatever fails
- * before leaves the old queue as it was. Mail that left the queue after the backup was made will be
- * delivered again.
+ * Make the backup the queue in the folder (made if absent), which no daemon may have open. It is
+ * built beside, checked, synced and only then put in place, at once: whatever fails before leaves
+ * the old queue as it was. Mail that left the queue after the backup was made will be delivered
+ * again.
  *
- * @param force  also replace a queue that holds messages (its file is kept beside,
- * result_out->kept), and take a backup in which the check finds problems
- * @param line   called for each problem found
+ * @param line  called for each problem found
  * @return QUEUE_OK; QUEUE_ERR_LOCKED (error names the pid); QUEUE_ERR_SCHEMA; QUEUE_ERR_DAMAGED:
  *         the file is no whole backup; QUEUE_ERR_LIMIT: needs force; QUEUE_ERR_FULL; QUEUE_ERR_IO
  */
-QUEUE_MUST_USE int queue_restore(const char *folder, int fd, bool force, queue_line_fn line,
+QUEUE_MUST_USE int queue_restore(const struct queue_restore_source *source, queue_line_fn line,
                                  void *ctx, struct queue_restore_result *result_out, char *error,
                                  size_t error_size);
 

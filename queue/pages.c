@@ -18,6 +18,7 @@
 #define HEADER    16 /* octets of a page's header */
 #define NODE      8  /* octets of a node's header */
 #define DB        48 /* octets of a database's description */
+#define TREES     24 /* where a header has these */
 #define KEY_MAX   511
 #define DEPTH_MAX 32
 #define NO_PAGE   UINT64_MAX
@@ -75,7 +76,10 @@ struct walk {
     int error;
 };
 
-__attribute__((format(printf, 2, 3))) static void report(struct walk *walk, const char *format, ...)
+static void report(struct walk *walk, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void report(struct walk *walk, const char *format, ...)
 {
     char text[512];
     va_list args;
@@ -128,12 +132,12 @@ static bool read_meta(struct meta *meta, const uint8_t *page)
         native32(p + 4) != VERSION)
         return false;
     *meta = (struct meta){.map_bytes = native64(p + 16), .page_bytes = native32(p + 24)};
-    read_tree(&meta->free, p + 24, "of free pages");
-    read_tree(&meta->main, p + 24 + DB, "of databases");
+    read_tree(&meta->free, p + TREES, "of free pages");
+    read_tree(&meta->main, p + TREES + DB, "of databases");
     meta->free.is_free = true;
     meta->main.is_main = true;
-    meta->last_page = native64(p + 24 + 2 * DB);
-    meta->txnid = native64(p + 24 + 2 * DB + 8);
+    meta->last_page = native64(p + TREES + 2 * (size_t)DB);
+    meta->txnid = native64(p + TREES + 2 * (size_t)DB + 8);
     uint32_t bytes = meta->page_bytes;
     return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) == 0;
 }
@@ -213,7 +217,7 @@ static bool pace(struct walk *walk)
 
 static const uint8_t *node_at(const struct level *level, unsigned i)
 {
-    return level->page + native16(level->page + HEADER + 2 * i);
+    return level->page + native16(level->page + HEADER + 2 * (size_t)i);
 }
 
 static size_t node_key_len(const uint8_t *node)
@@ -236,7 +240,7 @@ static bool nodes_fit(const struct walk *walk, const struct level *level, bool l
 {
     size_t upper = native16(level->page + 14);
     for (unsigned i = 0; i < level->count; i++) {
-        size_t at = native16(level->page + HEADER + 2 * i);
+        size_t at = native16(level->page + HEADER + 2 * (size_t)i);
         if (at < upper || at + NODE > walk->page_bytes || at % 2 != 0)
             return false;
         const uint8_t *node = level->page + at;

@@ -325,17 +325,18 @@ static int restore_locked(struct restore *restore, bool force, queue_line_fn lin
     return rc == 0 ? put_in_place(restore, result->kept) : rc;
 }
 
-int queue_restore(const char *folder, int fd, bool force, queue_line_fn line, void *ctx,
+int queue_restore(const struct queue_restore_source *source, queue_line_fn line, void *ctx,
                   struct queue_restore_result *result_out, char *error, size_t error_size)
 {
-    struct restore restore = {.folder = folder, .fd = fd, .error = error, .error_size = error_size};
+    struct restore restore = {
+        .folder = source->folder, .fd = source->fd, .error = error, .error_size = error_size};
     struct queue_restore_result result = {0};
     int lock = -1;
-    path_in(restore.built, folder, "restore");
-    int rc = queue_lock_take(folder, &lock, error, error_size);
+    path_in(restore.built, source->folder, "restore");
+    int rc = queue_lock_take(source->folder, &lock, error, error_size);
     if (rc < 0)
         return rc;
-    rc = restore_locked(&restore, force, line, ctx, &result);
+    rc = restore_locked(&restore, source->force, line, ctx, &result);
     remove_built(&restore);
     free(restore.block);
     queue_lock_drop(&lock);

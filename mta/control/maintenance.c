@@ -62,11 +62,11 @@ static struct timespec in_ms(int64_t ms)
 static bool hand_over(const void *bytes, size_t len, void *ctx)
 {
     struct maintenance *m = ctx;
-    const struct timespec end = in_ms(STUCK_MS);
+    const struct timespec until = in_ms(STUCK_MS);
     bool fine = true;
     (void)pthread_mutex_lock(&m->lock);
     while (m->pending_len >= PENDING_MAX && fine && !atomic_load(&m->stop))
-        fine = pthread_cond_timedwait(&m->taken, &m->lock, &end) == 0;
+        fine = pthread_cond_timedwait(&m->taken, &m->lock, &until) == 0;
     fine = fine && !atomic_load(&m->stop);
     if (fine) {
         if (m->taken_len > 0)
@@ -175,7 +175,9 @@ static void send_result(struct maintenance *m, struct control_client *client)
 static size_t take(struct maintenance *m, bool *ended_out)
 {
     (void)pthread_mutex_lock(&m->lock);
-    size_t len = m->pending_len < PIECE ? m->pending_len : PIECE;
+    size_t len = m->pending_len;
+    if (len > PIECE)
+        len = PIECE;
     if (len > 0) {
         memcpy(m->piece, m->pending + m->taken_len, len);
         m->taken_len += len;

@@ -97,7 +97,7 @@ static int failed(const struct ctl_options *options, const char *error)
 
 int ctl_local_check(const struct ctl_options *options, const char *folder)
 {
-    struct queue_check_result result;
+    struct queue_check_result result = {0};
     struct identity identity;
     char error[ERROR_MAX];
     int rc = take_identity(&identity, folder, error, sizeof error);
@@ -133,7 +133,7 @@ static int back_up(struct ctl_file *file, const char *folder, struct queue_backu
 
 int ctl_local_backup(const struct ctl_options *options, const char *folder)
 {
-    struct queue_backup_result result;
+    struct queue_backup_result result = {0};
     struct ctl_file file;
     char error[ERROR_MAX];
     int rc = ctl_file_begin(&file, options->file, error, sizeof error);
@@ -164,7 +164,8 @@ static bool has_parent(const char *folder)
 
 int ctl_local_restore(const struct ctl_options *options, const char *folder)
 {
-    struct queue_restore_result result;
+    struct queue_restore_source source = {.folder = folder, .force = options->force};
+    struct queue_restore_result result = {0};
     struct identity identity;
     char error[ERROR_MAX];
     int fd = open(options->file, O_RDONLY | O_CLOEXEC);
@@ -181,10 +182,10 @@ int ctl_local_restore(const struct ctl_options *options, const char *folder)
         (void)close(fd);
         return failed(options, error);
     }
+    source.fd = fd;
     int rc = take_identity(&identity, folder, error, sizeof error);
     if (rc == 0)
-        rc = queue_restore(folder, fd, options->force, print_line, (void *)options, &result, error,
-                           sizeof error);
+        rc = queue_restore(&source, print_line, (void *)options, &result, error, sizeof error);
     give_identity_back(&identity);
     (void)close(fd);
     if (rc < 0)

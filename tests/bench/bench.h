@@ -89,5 +89,6 @@ int compare_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int layout_main(int argc, char **argv);
 int scan_main(int argc, char **argv);
+int compact_main(int argc, char **argv);
 
 #endif

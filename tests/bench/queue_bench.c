@@ -15,11 +15,12 @@ int main(int argc, char **argv)
         {"load", load_main},
         {"layout", layout_main},
         {"scan", scan_main},
+        {"compact", compact_main},
     };
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 2, argv + 2);
     }
-    (void)fprintf(stderr, "usage: queue_bench compare|load|layout|scan ...\n");
+    (void)fprintf(stderr, "usage: queue_bench compare|load|layout|scan|compact ...\n");
     return 2;
 }

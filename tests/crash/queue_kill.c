@@ -7,6 +7,8 @@
  *   - what was answered OK is there, whole, unless its delivery was handed in
  *   - what was recorded as delivered is gone; what was recorded as deferred has its time in `due`
  *   - nothing is there that was never begun; counters agree with the rows; nothing is damaged
+ *   - queue_check finds no problem
+ * All the while the queue is compacted, again and again.
  * Exit 0: all of it held. */
 #include <errno.h>
 #include <ftw.h>
@@ -22,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/maintain.h"
 #include "queue/queue.h"
 
 #define SESSIONS  24
@@ -206,6 +209,21 @@ static void wake(void *ctx)
     (void)sem_post(&((struct child *)ctx)->wake);
 }
 
+static void compact(void);
+
+static void on_compacted(int result, void *ctx)
+{
+    (void)ctx;
+    if (result == 0) /* the file system can */
+        compact();
+}
+
+static void compact(void)
+{
+    if (queue_compact_start(child.queue, child.outcomes, on_compacted, NULL) != 0)
+        _exit(3);
+}
+
 static _Noreturn void run_child(const char *folder, int pipe_fd, uint64_t seed)
 {
     static struct sender senders[SESSIONS];
@@ -226,6 +244,7 @@ static _Noreturn void run_child(const char *folder, int pipe_fd, uint64_t seed)
         senders[i].child = &child;
         begin(&senders[i]);
     }
+    compact();
     for (;;) {
         (void)sem_wait(&child.wake);
         queue_port_run(child.outcomes);
@@ -402,9 +421,26 @@ static void no_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
     (void)ctx;
 }
 
+static void show_line(const char *line, void *ctx)
+{
+    (void)ctx;
+    (void)fprintf(stderr, "queue_kill: %s\n", line);
+}
+
+static void check_whole(const char *folder)
+{
+    struct queue_check_result result = {0};
+    char error[256];
+    if (queue_check(folder, false, show_line, NULL, &result, error, sizeof error) != 0)
+        die(error);
+    if (result.problems > 0)
+        die("the check found problems");
+}
+
 static void verify(const char *folder)
 {
     char error[256];
+    check_whole(folder);
     struct queue *queue = NULL;
     struct queue_counts counts;
     size_t due = 0;

@@ -122,7 +122,8 @@ static int restore(const char *folder, const struct bytes *bytes, size_t len, bo
     int fd = file_of(bytes, len);
     error[0] = first_line[0] = '\0';
     *result = (struct queue_restore_result){0};
-    int rc = queue_restore(folder, fd, force, note_line, NULL, result, error, 512);
+    struct queue_restore_source source = {folder, fd, force};
+    int rc = queue_restore(&source, note_line, NULL, result, error, 512);
     close(fd);
     return rc;
 }
