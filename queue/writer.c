@@ -112,7 +112,7 @@ static void reload_state(struct queue *queue)
 
 static void remember_unsure(struct writer *writer, uint64_t txn)
 {
-    const struct queue_batch *batch = writer->batch;
+    struct queue_batch *batch = writer->batch;
     writer->unsure_txn = txn;
     writer->unsure_count = 0;
     writer->unsure_ids =
@@ -121,9 +121,10 @@ static void remember_unsure(struct writer *writer, uint64_t txn)
         if (i == 0 || batch->fresh[i].id != batch->fresh[i - 1].id)
             writer->unsure_ids[writer->unsure_count++] = batch->fresh[i].id;
     }
+    batch->fresh_count = 0; /* they point into jobs; the other news keep until a batch begins */
 }
 
-/* Messages that nobody was told about turned out to be stored: they are as good as any other. */
+/* What nobody was told about turned out to be stored: it is as good as anything else. */
 static void announce_unsure(struct writer *writer)
 {
     struct queue *queue = writer->queue;
@@ -141,6 +142,7 @@ static void announce_unsure(struct writer *writer)
         }
         queue_message_free(&message);
     }
+    queue_batch_tell(writer->batch);
 }
 
 static void set_broken(struct queue *queue, bool broken)

@@ -301,6 +301,33 @@ static void undecided_and_stored(void **state)
     undecided_for_a_while(*state, FAULT_META_LATE, true);
 }
 
+static size_t due_notes_at(struct fixture *f, int64_t due)
+{
+    size_t count = 0;
+    (void)pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->due_count; i++)
+        count += f->due[i].due == due ? 1 : 0;
+    (void)pthread_mutex_unlock(&f->lock);
+    return count;
+}
+
+/* Nor was anybody told that a unit has its time: else nobody would look for it. */
+static void undecided_outcome_and_stored(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    assert_int_equal(fixture_accept(f, "a@x.example", "old", 3, &id), 0);
+    set_fault(FAULT_META_LATE, 1000);
+    assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_WAITING, 77), QUEUE_ERR_UNSURE);
+    assert_int_equal(due_notes_at(f, 77), 0);
+    set_fault(FAULT_NONE, 0);
+    for (int i = 0; i < 40 && !is_there(f, id, "old"); i++)
+        usleep(100000);
+    fixture_settle(f);
+    assert_int_equal(fixture_counts(f).units_deferred, 1);
+    assert_int_equal(due_notes_at(f, 77), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_failed_piece_fails_the_message, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_and_not_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_and_stored, setup, teardown),
+        cmocka_unit_test_setup_teardown(undecided_outcome_and_stored, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
