@@ -72,6 +72,10 @@ struct queue_due_row {
 };
 
 size_t queue_due_key(uint8_t key[QUEUE_DUE_KEY], const struct queue_due_row *row);
+static inline MDB_val queue_due_value(const struct queue_due_row *row)
+{
+    return queue_val("b", row->bounces ? 1 : 0);
+}
 /* What the keys of a lane begin with. */
 size_t queue_due_prefix(uint8_t key[QUEUE_DUE_KEY], const char *domain, enum queue_lane lane);
 /* @return false: not such a key. The domain points into it. */

@@ -229,14 +229,16 @@ static int look_at_due(struct look *look, const struct queue_due_row *row)
 {
     uint8_t bytes[QUEUE_DUE_KEY];
     MDB_val key = queue_val(bytes, queue_due_key(bytes, row));
+    MDB_val want = queue_due_value(row);
     MDB_val value;
     look->check->waiting++;
     int rc = mdb_get(look->check->txn, check_db(look->check, QUEUE_DB_DUE), &key, &value);
-    if (rc == 0 && value.mv_size == 0)
+    if (rc == 0 && value.mv_size == want.mv_size &&
+        memcmp(value.mv_data, want.mv_data, want.mv_size) == 0)
         return 0;
     if (rc != 0 && rc != MDB_NOTFOUND)
         return rc;
-    rc = check_put(look->check, QUEUE_DB_DUE, bytes, key.mv_size, "", 0);
+    rc = check_put(look->check, QUEUE_DB_DUE, bytes, key.mv_size, want.mv_data, want.mv_size);
     check_problem(look->check, CHECK_DUE,
                   "message %s waits for its next attempt at %s, but the order of work does not "
                   "have it",
@@ -253,6 +255,7 @@ static int look_at_unit(struct look *look, uint32_t number, const struct queue_u
         .due_unix_ms = unit->due_unix_ms,
         .id = look->id,
         .unit = (uint16_t)number,
+        .bounces = unit->bounces,
     };
     uint32_t open = look->whole ? unit->open : look->open[number];
     if (open == 0)

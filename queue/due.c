@@ -129,7 +129,7 @@ static int change_lane(struct queue_batch *batch, const struct queue_due_row *ou
         rc = queue_store_delete(batch->txn, dbi, bytes, queue_due_key(bytes, out));
     if (rc == 0 && in != NULL) {
         MDB_val key = queue_val(bytes, queue_due_key(bytes, in));
-        MDB_val value = queue_val("b", in->bounces ? 1 : 0);
+        MDB_val value = queue_due_value(in);
         rc = mdb_put(batch->txn, dbi, &key, &value, 0);
     }
     if (rc == 0)

@@ -66,7 +66,7 @@ static void test_random_store_is_clean(void **state)
             if (rand_r(&seed) % 3 == 0)
                 queue_park(f->queue, id, 1, 1700000000000 + rand_r(&seed) % 1000);
             if (rand_r(&seed) % 5 == 0)
-                (void)fixture_admin(f, id, (enum queue_verb)(rand_r(&seed) % 4));
+                (void)fixture_admin(f, id, (enum queue_verb)(rand_r(&seed) % 5));
         }
     }
     fixture_settle(f);
