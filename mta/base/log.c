@@ -351,6 +351,27 @@ static void free_log(struct log *log)
     free(log);
 }
 
+/* A process that was killed while it wrote leaves a part of a line: ours begin on one of their own.
+ */
+static void end_torn_line(const struct target *target)
+{
+    char path[64];
+    char last = '\n';
+    struct stat st;
+    if (target->fd < 0 || fstat(target->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d",
+                   target->fd); /* it is open to write only */
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n') {
+        ssize_t written = write(target->fd, "\n", 1);
+        (void)written; /* a full disk is met again by the lines that follow */
+    }
+    (void)close(fd);
+}
+
 int log_open(const struct log_options *options, struct log **log_out, char *error,
              size_t error_size)
 {
@@ -358,6 +379,7 @@ int log_open(const struct log_options *options, struct log **log_out, char *erro
     int rc = open_target(options, &target, error, error_size);
     if (rc < 0)
         return rc;
+    end_torn_line(&target);
 
     struct log *log = mem_alloc(sizeof *log);
     log->target.fd = -1;

@@ -80,6 +80,7 @@ class Mta:
         self.process = None
         self.config_path = self.folder / "mta.yaml"
         self.log_path = self.folder / "log"
+        self.torn = {""}  # what kill -9 left of lines of the log
         self.state = self.folder / "state"
         self.config = merged({
             "hostname": "mta.sender.example",
@@ -155,6 +156,7 @@ class Mta:
         self.process.kill()
         self.process.wait()
         self.process = None
+        self.torn.add(self.log().split("\n")[-1])  # a line that was being written
 
     def wait_exit(self, seconds):
         try:
@@ -200,10 +202,11 @@ class Mta:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def events(self, event=None, **facts):
-        """The events so far, filtered. Each line must be one JSON object or, before the log opens, plain text."""
+        """The events so far, filtered. Each line must be one JSON object or, before the log opens, plain text;
+        what a kill cut off stands on a line of its own."""
         found = []
         for line in self.log().split("\n")[:-1]:
-            if not line.startswith("{"):
+            if not line.startswith("{") or line in self.torn:
                 continue
             record = json.loads(line)
             if event is not None and record.get("event") != event:

@@ -591,6 +591,30 @@ static void floods_are_paced(void **state)
     assert_false(log_pace(&pace, &left_out));
 }
 
+/* What a killed process left of a line does not spoil the next one; a whole line gets no blank one.
+ */
+static void begins_on_a_line_of_its_own(void **state)
+{
+    static const struct {
+        const char *there, *begins;
+    } cases[] = {
+        {"{\"torn", "{\"torn\n{\"time\""}, {"whole\n", "whole\n{\"time\""}, {"", "{\"time\""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *path = path_of("torn");
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        fputs(cases[i].there, file);
+        fclose(file);
+        struct log *log = open_log(LOG_JSON, path);
+        log_event(log, LOG_LEVEL_INFO, "start", LOG_T("text", "x"));
+        log_close(&log);
+        char *text = read_file(path);
+        assert_memory_equal(text, cases[i].begins, strlen(cases[i].begins));
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -606,6 +630,7 @@ int main(void)
         cmocka_unit_test(close_waits_two_seconds_at_most),
         cmocka_unit_test(a_reopen_frees_a_stalled_log),
         cmocka_unit_test(threads_write_whole_lines_in_order),
+        cmocka_unit_test(begins_on_a_line_of_its_own),
         cmocka_unit_test(writes_to_standard_error),
         cmocka_unit_test(writes_to_syslog),
     };
