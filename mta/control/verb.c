@@ -286,6 +286,8 @@ static void start(struct control_client *client, enum queue_verb verb)
                              "--state, --older or --all");
     else if (!read_reason(own, client->request, text, sizeof text))
         control_fail(client, text);
+    else
+        control_walk_bound(walk);
 }
 
 void command_retry(struct control_client *client)

@@ -30,6 +30,10 @@ static bool visit(uint64_t id, const struct queue_envelope *envelope, void *ctx)
     struct walk *walk = ctx;
     size_t from = walk->resume_id == id ? walk->unit_from : 0;
     size_t resume = 0;
+    if (id > walk->until) {
+        walk->past = true;
+        return false;
+    }
     walk->unit_from = 0;
     walk->seen += from == 0;
     if (selector_pick(&walk->selector, walk->client->control, id, envelope, &walk->set) == 0)
@@ -52,7 +56,7 @@ static void step_scan(struct walk *walk)
         walk->failure = rc;
     else if (walk->unit_from > 0)
         walk->after = walk->resume_id - 1;
-    else if (rc == 0 && !walk->cut)
+    else if (rc == 0 && (walk->past || !walk->cut))
         walk->phase = wants_damaged(walk) ? WALK_SETTLE : WALK_END;
 }
 
@@ -257,6 +261,7 @@ struct walk *control_walk_start(struct control_client *client, const struct walk
                           .client = client,
                           .kind = kind,
                           .own = own,
+                          .until = UINT64_MAX,
                           .progress_ms = time_monotonic_ms()};
     buf_init(&walk->output, OUTPUT_MAX);
     client->walk = walk;
@@ -269,6 +274,15 @@ struct walk *control_walk_start(struct control_client *client, const struct walk
         walk->total = counts.messages;
     control_step_start(client);
     return walk;
+}
+
+/* Ids only grow, whatever the clock does: the next one marks the moment. */
+void control_walk_bound(struct walk *walk)
+{
+    struct control *control = walk->client->control;
+    struct queue_put *put = NULL;
+    if (queue_put_begin(control->queue, control->port, &put, &walk->until) == 0)
+        queue_put_abort(put);
 }
 
 void control_walk_free(struct walk **walkp)

@@ -54,11 +54,13 @@ struct walk {
     enum walk_phase phase;
     bool stepping; /* with the scanner */
     struct selector selector;
+    uint64_t until;     /* the last id that is meant: what came later is another matter */
     uint64_t limit;     /* messages or lines that are wanted; UINT64_MAX: all */
     uint64_t after;     /* the last id seen whole */
     uint64_t resume_id; /* a message of which ... */
     size_t unit_from;   /* ... units below this one have been seen; 0: there is none */
     bool cut;           /* the step was full before it had looked at everything */
+    bool past;          /* it came to what is not meant any more */
     struct unit_set set;
     struct buf output; /* lines of the step at hand */
     int failure;       /* QUEUE_ERR_*, or 0 */
@@ -79,6 +81,8 @@ struct walk {
  */
 struct walk *control_walk_start(struct control_client *client, const struct walk_kind *kind,
                                 void *own);
+/* Leave out what is accepted from now on: the command may take long, and mail goes on coming. */
+void control_walk_bound(struct walk *walk);
 /* One more step, or rest. Main loop. */
 void control_walk_step(struct control_client *client);
 /* Client's end. Not while the scanner has it. */

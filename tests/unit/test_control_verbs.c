@@ -235,6 +235,23 @@ static void test_few_lines(void **state)
     json_decref(lines);
 }
 
+/* What comes in while a verb is at work is not meant by it. */
+static void test_later_mail(void **state)
+{
+    struct bed *bed = *state;
+    accept_many(bed, 10);
+    int fd = connect_client(bed);
+    size_t len = 0;
+    (void)begin_walk(bed, fd, "{\"command\":\"hold\",\"all\":true,\"lines\":0}\n");
+    struct mail later = accept_one(bed, "a@a.example");
+    char *answer = read_all(bed, fd, &len);
+    close(fd);
+    assert_non_null(strstr(answer, "{\"count\":10,"));
+    free(answer);
+    assert_state(bed, &later, "queued");
+    assert_int_equal(fixture_counts(bed->fixture).units_held, 10);
+}
+
 /* Removing tells who it was, in memory that does not grow with the queue. */
 static void test_wide_messages(void **state)
 {
@@ -305,6 +322,7 @@ int main(void)
         BED_TEST(test_recipient_among_others),
         BED_TEST(test_delete_many),
         BED_TEST(test_few_lines),
+        BED_TEST(test_later_mail),
         BED_TEST(test_wide_messages),
         BED_TEST(test_progress),
     };
