@@ -161,6 +161,11 @@ void queue_damaged_stray(struct queue *queue, const struct queue_due_row *row);
 #define QUEUE_WAIT_NS       INT64_C(5000000) /* how long outcomes and lone pieces wait for company */
 #define QUEUE_BATCH_BODY    (UINT64_C(4) << 20)
 #define QUEUE_BATCH_WORK_NS INT64_C(20000000)
-#define QUEUE_ADMIN_WORK_NS INT64_C(10000000) /* of it at most for an admin's steps */
+/* Of it for an admin's steps: between these, so that the transaction takes as long as it should
+ * with its sync, or less if it accepts mail as well. */
+#define QUEUE_ADMIN_WORK_NS  INT64_C(10000000)
+#define QUEUE_ADMIN_LEAST_NS INT64_C(1000000)
+#define QUEUE_ADMIN_AIM_NS   INT64_C(30000000)
+#define QUEUE_ADMIN_SHORT_NS INT64_C(15000000)
 
 #endif

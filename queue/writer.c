@@ -23,6 +23,7 @@ struct writer {
     struct queue_job *spoiler; /* the job that made the transaction fail */
     bool spare;                /* room is short: the next transaction accepts nothing */
     int64_t soft_end_ns;       /* from here on a waiting sender ends it */
+    int64_t admin_ns;          /* of it for an admin's steps */
     int64_t noticed_ns;
     int64_t reopened_ns;    /* when that was last told */
     struct queue_work work; /* the transaction at hand, for the metrics */
@@ -303,16 +304,20 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Outcomes and admin's steps: each half of the time while the other waits, and what that leaves. */
+/* Outcomes and admin's steps. While both wait they share alike, and both keep to the time that an
+ * admin's steps may take. */
 static int apply_others(struct writer *writer, int64_t end_ns)
 {
+    const struct queue_jobs *admin = &writer->todo[QUEUE_LINE_ADMIN];
     int64_t now = queue_now_ns();
-    bool admin = writer->todo[QUEUE_LINE_ADMIN].head != NULL;
-    int rc = apply_line(writer, QUEUE_LINE_OUTCOME, admin ? now + (end_ns - now) / 2 : end_ns);
-    if (rc != 0 || !admin)
+    int64_t share_ns = sooner((end_ns - now) / 2, writer->admin_ns);
+    if (admin->head == NULL)
+        return apply_line(writer, QUEUE_LINE_OUTCOME, end_ns);
+    int rc = apply_line(writer, QUEUE_LINE_OUTCOME, now + share_ns);
+    if (rc != 0)
         return rc;
-    rc = apply_line(writer, QUEUE_LINE_ADMIN, sooner(end_ns, queue_now_ns() + QUEUE_ADMIN_WORK_NS));
-    if (rc == 0 && !is_time(writer, end_ns))
+    rc = apply_line(writer, QUEUE_LINE_ADMIN, sooner(end_ns, queue_now_ns() + writer->admin_ns));
+    if (rc == 0 && admin->head == NULL && !is_time(writer, end_ns))
         rc = apply_line(writer, QUEUE_LINE_OUTCOME, end_ns);
     return rc;
 }
@@ -348,8 +353,9 @@ static int code_of(const struct writer *writer, int rc)
     return code;
 }
 
-/* The transaction is committed: numbers for the metrics, and for who comes next. */
-static void count_work(struct writer *writer)
+/* The transaction is committed: numbers for the metrics, and for who comes next. @return messages
+ * that it accepted */
+static size_t count_work(struct writer *writer)
 {
     struct queue *queue = writer->queue;
     struct queue_work *work = &writer->work;
@@ -364,6 +370,22 @@ static void count_work(struct writer *writer)
         queue->synced_ns = work->ended_ns - work->synced_ns;
     }
     (void)pthread_mutex_unlock(&queue->lock);
+    return accepted;
+}
+
+/* An admin's steps go over the whole queue, so each dirties pages of its own: what they cost shows
+ * in the sync. Their share of a transaction follows the time that it takes in all. */
+static void pace_admin(struct writer *writer, bool accepted)
+{
+    int64_t took_ns = writer->work.ended_ns - writer->work.begun_ns;
+    int64_t share_ns = writer->admin_ns;
+    if (!writer->work.admin)
+        return;
+    bool slow = took_ns > (accepted ? QUEUE_ADMIN_SHORT_NS : QUEUE_ADMIN_AIM_NS);
+    share_ns += slow ? -share_ns / 4 : share_ns / 16;
+    writer->admin_ns = share_ns < QUEUE_ADMIN_LEAST_NS  ? QUEUE_ADMIN_LEAST_NS
+                       : share_ns > QUEUE_ADMIN_WORK_NS ? QUEUE_ADMIN_WORK_NS
+                                                        : share_ns;
 }
 
 static void begin_work(struct writer *writer)
@@ -404,14 +426,15 @@ static void run_batch(struct writer *writer)
             return;
         }
     }
-    count_work(writer);
+    pace_admin(writer, count_work(writer) > 0);
     settle_done(writer, true);
     queue_space_restore(&writer->queue->space);
 }
 
 static void *writer_main(void *arg)
 {
-    struct writer writer = {.queue = arg, .batch = queue_batch_new(arg)};
+    struct writer writer = {
+        .queue = arg, .batch = queue_batch_new(arg), .admin_ns = QUEUE_ADMIN_LEAST_NS};
     for (;;) {
         int64_t wake_ns = writer.queue->store.env == NULL ? writer.reopen_ns : INT64_MAX;
         bool busy = has_work(&writer);
