@@ -239,7 +239,7 @@ static void measure(struct bench *bench, bool *good)
     for (size_t s = 0; s < sizeof sessions / sizeof sessions[0]; s++) {
         if (bench->only != 0 && bench->only != sessions[s])
             continue;
-        struct series series;
+        struct series series = {0};
         bool judged = sessions[s] == 100;
         struct series kept;
         for (size_t round = 0; round < bench->scale.rounds; round++)

@@ -11,11 +11,8 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
     } commands[] = {
-        {"compare", compare_main},
-        {"load", load_main},
-        {"layout", layout_main},
-        {"scan", scan_main},
-        {"compact", compact_main},
+        {"compare", compare_main}, {"load", load_main},       {"layout", layout_main},
+        {"scan", scan_main},       {"compact", compact_main},
     };
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
