@@ -297,6 +297,7 @@ static void release_admin(struct queue *queue, struct queue_job *job, int result
 static const struct queue_job_type admin_type = {apply_admin, step_admin, report_admin,
                                                  release_admin, QUEUE_JOB_ADMIN};
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters are queue.h's */
 void queue_admin(struct queue *queue, struct queue_port *port, enum queue_verb verb, uint64_t id,
                  const uint16_t *units, size_t unit_count, const struct queue_attempt *attempt,
                  queue_done_fn on_done, void *ctx)

@@ -4,8 +4,8 @@
 #include "queue/check.h"
 #include "queue/snapshot.h"
 
-#define TRIES 100 /* to find the pages of a snapshot before two more commits have gone over them   \
-                   */
+/* To find the pages of a snapshot before two more commits have gone over them. */
+#define TRIES 100
 
 /* @return LMDB's code, CHECK_STOPPED; 1: the file does not have that state any more */
 static int look(struct check *check, struct queue_snapshot *snapshot)

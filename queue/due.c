@@ -3,6 +3,7 @@
  *
  * `due` keeps each lane of a domain in time order; `next` has one row a lane of a domain, with its
  * earliest time. */
+#include <assert.h>
 #include <string.h>
 
 #include "queue/batch.h"
@@ -124,6 +125,7 @@ static int change_lane(struct queue_batch *batch, const struct queue_due_row *ou
     MDB_dbi dbi = queue_batch_db(batch, QUEUE_DB_DUE);
     int64_t before = 0;
     int64_t after = 0;
+    assert(any != NULL);
     int rc = earliest(batch, any->domain, any->lane, &before);
     if (rc == 0 && out != NULL)
         rc = queue_store_delete(batch->txn, dbi, bytes, queue_due_key(bytes, out));

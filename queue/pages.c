@@ -146,7 +146,7 @@ static bool read_meta(struct meta *meta, const uint8_t *page)
 static int choose_meta(struct walk *walk, struct meta *out)
 {
     uint8_t page[512];
-    struct meta metas[2];
+    struct meta metas[2] = {0};
     bool good[2] = {false, false};
     uint64_t at = 0;
     for (int i = 0; i < 2; i++) {

@@ -276,6 +276,7 @@ static bool on_due_row(struct queue *queue, const MDB_val *key, const MDB_val *v
     return false;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters are queue.h's */
 int queue_draw_due(struct queue *queue, const char *domain, enum queue_lane lane, int64_t from_ms,
                    int64_t until_ms, queue_draw_fn fn, void *ctx, int64_t *later_out)
 {

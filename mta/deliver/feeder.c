@@ -277,6 +277,7 @@ static int read_next(void *queue, int64_t after_ms, enum queue_lane after_lane,
     return queue_read_next(queue, after_ms, after_lane, after_domain, until_ms, fn, ctx);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters of queue_draw_due */
 static int read_due(void *queue, const char *domain, enum queue_lane lane, int64_t from_ms,
                     int64_t until_ms, queue_draw_fn fn, void *ctx, int64_t *later_out)
 {

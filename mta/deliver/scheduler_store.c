@@ -347,7 +347,7 @@ static void let_look(struct scheduler *s, struct lane *lane)
 static void let_all_look(struct scheduler *s)
 {
     s->finished = 0;
-    for (size_t left = s->hungry.count; left > 0; left--)
+    for (size_t left = s->hungry.count; left > 0 && s->hungry.head != NULL; left--)
         let_look(s, s->hungry.head);
 }
 

@@ -51,8 +51,8 @@ static void on_timer_closed(uv_handle_t *handle)
 static void finish(struct settling *s, bool recorded)
 {
     struct worker *worker = s->delivery->worker;
-    /* If it took so long that the next attempt is due by now, a draw may have passed it by because it
-     * was still with us. */
+    /* If it took so long that the next attempt is due by now, a draw may have passed it by because
+     * it was still with us. */
     bool overdue = s->due_unix_ms <= time_wall_ms();
     if (recorded && !overdue)
         scheduler_finish(worker->deliver->scheduler, s->delivery->unit);

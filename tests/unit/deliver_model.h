@@ -257,7 +257,8 @@ static inline void model_resolve(struct model *m)
         struct site_target target = {.host_count = 1};
         target.hosts = mem_alloc(sizeof *target.hosts);
         target.hosts[0].name = str_dup(str_from("host"));
-        snprintf(key, sizeof key, "s%zu", strtoul(domain_name(domain) + 1, NULL, 10) % m->sites);
+        snprintf(key, sizeof key, "s%zu",
+                 (size_t)strtoul(domain_name(domain) + 1, NULL, 10) % m->sites);
         scheduler_domain_known(m->scheduler, domain, key, &target, m->monotonic + 300000);
     }
 }
