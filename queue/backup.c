@@ -63,8 +63,18 @@ static bool add_row(struct backup *backup, char letter, const MDB_val *key, cons
     return block->len < QUEUE_BACKUP_BLOCK || end_block(backup);
 }
 
-/* A message that has not come whole has rows in `body` but none in `incoming` then: they are left
- * out. */
+/* Rows of a message that has not come whole, or of one that has left: `incoming` is not copied, so
+ * nothing would ever remove them. */
+static bool is_left_out(struct queue *queue, MDB_txn *txn, enum queue_db db, const MDB_val *key)
+{
+    MDB_val none;
+    MDB_val id = queue_val(key->mv_data, 8);
+    bool further = db == QUEUE_DB_BODY || db == QUEUE_DB_ATTEMPT ||
+                   (db == QUEUE_DB_MESSAGE && key->mv_size > 8);
+    return further && key->mv_size >= 8 &&
+           mdb_get(txn, queue->store.dbi[QUEUE_DB_INCOMING], &id, &none) == 0;
+}
+
 static int copy_database(struct backup *backup, enum queue_db db)
 {
     struct queue *queue = backup->queue;
@@ -78,15 +88,11 @@ static int copy_database(struct backup *backup, enum queue_db db)
         return rc == MDB_NOTFOUND ? 0 : rc;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
     while (rc == 0) {
-        MDB_val none;
-        MDB_val id = queue_val(key.mv_data, 8);
-        bool part = db == QUEUE_DB_BODY && key.mv_size >= 8 &&
-                    mdb_get(txn, queue->store.dbi[QUEUE_DB_INCOMING], &id, &none) == 0;
         if (value.mv_size > QUEUE_BACKUP_MAX / 2) { /* no version writes such a row */
             rc = EFBIG;
             break;
         }
-        if (!part && !add_row(backup, letter, &key, &value))
+        if (!is_left_out(queue, txn, db, &key) && !add_row(backup, letter, &key, &value))
             break;
         backup->given_up = !backup->pace(backup->pace_ctx);
         if (backup->given_up)

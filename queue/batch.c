@@ -24,6 +24,7 @@ void queue_batch_free(struct queue_batch **batchp)
     free(batch->fresh);
     free(batch->due);
     free(batch->removed);
+    free(batch->sweeps);
     queue_bytes_deinit(&batch->names);
     queue_bytes_deinit(&batch->notices);
     queue_edit_deinit(batch->edit);
@@ -37,6 +38,7 @@ static void forget_news(struct queue_batch *batch)
     batch->fresh_count = 0;
     batch->due_count = 0;
     batch->removed_count = 0;
+    batch->sweep_count = 0;
     batch->names.len = 0;
     batch->notices.len = 0;
 }
@@ -111,6 +113,8 @@ void queue_batch_tell(struct queue_batch *batch)
                         options->ctx);
     for (size_t i = 0; i < batch->removed_count; i++)
         options->on_removed(batch->removed[i], options->ctx);
+    for (size_t i = 0; i < batch->sweep_count; i++)
+        queue_sweep_submit(batch->queue, &batch->sweeps[i]);
     for (size_t at = 0; at < batch->notices.len;) {
         const char *line = (const char *)batch->notices.p + at;
         options->on_notice(true, line, options->ctx);
@@ -150,6 +154,12 @@ void queue_batch_note_removed(struct queue_batch *batch, uint64_t id)
     batch->removed =
         grown(batch->removed, batch->removed_count, &batch->removed_cap, sizeof *batch->removed);
     batch->removed[batch->removed_count++] = id;
+}
+
+void queue_batch_note_sweep(struct queue_batch *batch, const struct queue_sweep *sweep)
+{
+    batch->sweeps = grown(batch->sweeps, batch->sweep_count, &batch->sweep_cap, sizeof *sweep);
+    batch->sweeps[batch->sweep_count++] = *sweep;
 }
 
 void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)

@@ -30,6 +30,9 @@ struct queue_batch {
     uint64_t *removed;
     size_t removed_count;
     size_t removed_cap;
+    struct queue_sweep *sweeps; /* submitted then */
+    size_t sweep_count;
+    size_t sweep_cap;
     struct queue_bytes names;   /* domains of due notes */
     struct queue_bytes notices; /* lines, each with its NUL */
     struct queue_edit *edit;    /* scratch, kept between jobs */
@@ -50,6 +53,7 @@ void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_r
 void queue_batch_note_due(struct queue_batch *batch, const char *domain, enum queue_lane lane,
                           int64_t due_unix_ms);
 void queue_batch_note_removed(struct queue_batch *batch, uint64_t id);
+void queue_batch_note_sweep(struct queue_batch *batch, const struct queue_sweep *sweep);
 void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -148,6 +152,14 @@ void queue_new_free(struct queue_new **newp);
 /* Write its rows and its `fresh` row, count it, note it. The body is the caller's matter.
  * MDB_KEYEXIST: the id is taken. */
 int queue_new_store(struct queue_batch *batch, const struct queue_new *message);
+
+/* ---- sweep.c ---- */
+/* Is it too much to be removed at once? */
+bool queue_sweep_is_large(const struct queue_head *head);
+/* Its head is gone: have the rest removed after this transaction. @return LMDB's code */
+int queue_sweep_later(struct queue_batch *batch, uint64_t id);
+/* A row of `incoming`: of a message that was in the queue? */
+bool queue_sweep_is_removed(const MDB_val *value);
 
 /* ---- damaged.c ---- */
 /* Move the message's rows to `damaged`. @return LMDB's code */

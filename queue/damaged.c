@@ -122,11 +122,7 @@ int queue_damaged_delete(struct queue_batch *batch, uint64_t id, bool *found_out
         return rc == MDB_NOTFOUND ? 0 : rc;
     rc = queue_store_delete_range(batch->txn, dbi, key_bytes, 8);
     if (rc == 0)
-        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), key_bytes,
-                                      8);
-    if (rc == 0)
-        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_ATTEMPT),
-                                      key_bytes, 8);
+        rc = queue_sweep_later(batch, id);
     batch->state.damaged = less(batch->state.damaged, 1);
     return rc;
 }

@@ -183,19 +183,18 @@ int queue_edit_remove(struct queue_edit *edit)
     struct queue_batch *batch = edit->batch;
     uint8_t id[8];
     queue_be64_put(id, edit->id);
-    int rc =
-        queue_head_is_whole(&edit->head)
-            ? queue_store_delete(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), id, 8)
-            : queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), id, 8);
-    if (rc == 0)
-        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), id, 8);
-    if (rc == 0)
-        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_ATTEMPT), id, 8);
+    int rc = queue_store_delete(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), id, 8);
     if (rc == 0)
         rc = queue_fresh_set(batch, edit->id, 0);
     batch->state.messages -= batch->state.messages > 0 ? 1 : 0;
     uint64_t bytes = edit->head.body_bytes;
     batch->state.bytes -= bytes < batch->state.bytes ? bytes : batch->state.bytes;
+    if (rc == 0 && queue_sweep_is_large(&edit->head))
+        return queue_sweep_later(batch, edit->id);
+    if (rc == 0)
+        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), id, 8);
+    if (rc == 0)
+        rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_ATTEMPT), id, 8);
     return rc;
 }
 

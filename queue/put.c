@@ -298,12 +298,10 @@ static int apply_abort(struct queue_batch *batch, struct queue_job *job, bool *f
     queue_be64_put(bytes, put->id);
     MDB_val key = queue_val(bytes, sizeof bytes);
     int rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), &key, &value);
-    if (rc == 0) /* accepted after all: a commit that was undecided */
-        return 0;
-    rc = queue_store_delete_range(batch->txn, queue_batch_db(batch, QUEUE_DB_BODY), bytes, 8);
-    if (rc != 0)
+    if (rc != MDB_NOTFOUND) /* 0: accepted after all, by a commit that was undecided */
         return rc;
-    return queue_store_delete(batch->txn, queue_batch_db(batch, QUEUE_DB_INCOMING), bytes, 8);
+    queue_batch_note_sweep(batch, &(struct queue_sweep){put->id, false});
+    return 0;
 }
 
 static void report_abort(struct queue *queue, struct queue_job *job, int result)

@@ -10,7 +10,6 @@
 #include "queue/lock.h"
 
 #define CLOCK_BEHIND_MS 60000
-#define SWEEP_STEP      64
 
 const char *queue_error_text(int code)
 {
@@ -72,71 +71,6 @@ void queue_notice(const struct queue *queue, bool is_error, const char *format, 
 }
 
 /* ---- opening ---- */
-
-/* Remove one interrupted message. An accepted one has no row in `incoming`; were there both, it
- * stays. */
-static int sweep_one(struct queue_store *store, MDB_txn *txn, const uint8_t id[8])
-{
-    MDB_val key = queue_val(id, 8);
-    MDB_val value;
-    int rc = mdb_get(txn, store->dbi[QUEUE_DB_MESSAGE], &key, &value);
-    if (rc == MDB_NOTFOUND)
-        rc = queue_store_delete_range(txn, store->dbi[QUEUE_DB_BODY], id, 8);
-    if (rc != 0)
-        return rc;
-    return queue_store_delete(txn, store->dbi[QUEUE_DB_INCOMING], id, 8);
-}
-
-/* Remove up to SWEEP_STEP of them. @return LMDB's code */
-static int sweep_some(struct queue_store *store, MDB_txn *txn, size_t *count_out)
-{
-    MDB_cursor *cursor = NULL;
-    MDB_val key;
-    MDB_val value;
-    size_t count = 0;
-    int rc = mdb_cursor_open(txn, store->dbi[QUEUE_DB_INCOMING], &cursor);
-    if (rc != 0)
-        return rc;
-    while (rc == 0 && count < SWEEP_STEP) {
-        uint8_t id[8];
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-        if (rc != 0)
-            break;
-        bool ours = key.mv_size == sizeof id;
-        if (ours)
-            memcpy(id, key.mv_data, sizeof id);
-        rc = ours ? sweep_one(store, txn, id) : mdb_cursor_del(cursor, 0);
-        count++;
-    }
-    mdb_cursor_close(cursor);
-    *count_out = count;
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int sweep(struct queue *queue)
-{
-    size_t total = 0;
-    size_t count = 0;
-    do {
-        MDB_txn *txn = NULL;
-        int rc = queue_store_write(&queue->store, &txn);
-        if (rc != 0)
-            return rc;
-        rc = sweep_some(&queue->store, txn, &count);
-        if (rc == 0) {
-            rc = mdb_txn_commit(txn);
-        } else {
-            mdb_txn_abort(txn);
-        }
-        if (rc != 0)
-            return rc;
-        total += count;
-    } while (count == SWEEP_STEP);
-    if (total > 0)
-        queue_notice(queue, false, "removed %zu message%s whose transfer was interrupted", total,
-                     total == 1 ? "" : "s");
-    return 0;
-}
 
 /* Counters, ids, pages in use. @return LMDB's code */
 static int load_state(struct queue *queue)
@@ -200,7 +134,7 @@ int queue_open(const struct queue_options *options, struct queue **queue_out, ch
                      queue->store.map_bytes - queue_store_reserve(options->max_bytes) / 2);
     int lmdb = load_state(queue);
     if (lmdb == 0)
-        lmdb = sweep(queue);
+        lmdb = queue_sweep_open(queue);
     if (lmdb != 0) {
         (void)snprintf(error, error_size, "cannot read the queue %s: %s", options->folder,
                        mdb_strerror(lmdb));

@@ -28,6 +28,7 @@ enum queue_job_kind {
     QUEUE_JOB_OUTCOME, /* of a delivery */
     QUEUE_JOB_PARK,
     QUEUE_JOB_ADMIN,
+    QUEUE_JOB_SWEEP, /* what is left of a message that has gone */
     QUEUE_JOB_OTHER, /* the queue's own */
 };
 
@@ -144,6 +145,16 @@ size_t queue_metrics_commit(struct queue *queue, const struct queue_work *work);
 void queue_metrics_failure(struct queue *queue, int code);
 /* Jobs that were refused without a transaction. */
 void queue_metrics_refused(struct queue *queue, const struct queue_job *job);
+
+/* ---- sweep.c ---- */
+struct queue_sweep {
+    uint64_t id;
+    bool removed; /* it was in the queue; else it never came whole */
+};
+/* Remove in steps what is left of a message, whose row in `incoming` is committed. */
+void queue_sweep_submit(struct queue *queue, const struct queue_sweep *what);
+/* At open: all that an earlier run left. @return LMDB's code */
+QUEUE_MUST_USE int queue_sweep_open(struct queue *queue);
 
 /* ---- put.c: called by the writer ---- */
 /* Under queue->lock: move the pieces that waited long enough (all, if many) into jobs. */

@@ -18,7 +18,7 @@ enum queue_db {
     QUEUE_DB_META,
     QUEUE_DB_MESSAGE,  /* id [kind row] -> row (record.h) */
     QUEUE_DB_BODY,     /* id, offset of the first byte -> bytes, checksum (body.h) */
-    QUEUE_DB_INCOMING, /* id -> nothing: a body begun */
+    QUEUE_DB_INCOMING, /* id -> nothing: a body begun; 'r': what is left of a message */
     QUEUE_DB_FRESH,    /* id -> le32 units still fresh */
     QUEUE_DB_DUE,      /* domain NUL lane time id unit -> nothing */
     QUEUE_DB_NEXT,     /* time lane domain -> nothing */

@@ -366,8 +366,8 @@ int queue_read_damaged(struct queue *queue, queue_damaged_fn fn, void *ctx)
 
 /* ---- ids ---- */
 
-/* Ids of a database whose keys begin with one, each once, from `from` on. @return count,
- * QUEUE_ERR_IO */
+/* Ids of a database, from `from` on: those of its rows whose key is an id and one more octet at
+ * most. Others are further rows of something, and stepped over. @return count, QUEUE_ERR_IO */
 static long list_ids(MDB_txn *txn, MDB_dbi dbi, uint64_t from, uint64_t *ids_out, size_t max)
 {
     MDB_cursor *cursor = NULL;
@@ -385,13 +385,14 @@ static long list_ids(MDB_txn *txn, MDB_dbi dbi, uint64_t from, uint64_t *ids_out
             continue;
         }
         uint64_t id = queue_be64_get(key.mv_data);
-        ids_out[count++] = id;
+        if (key.mv_size == 8 || key.mv_size == 9)
+            ids_out[count++] = id;
         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-        if (rc != 0 || key.mv_size == 8)
+        if (rc != 0 || key.mv_size <= 8)
             continue;
         if (id == UINT64_MAX)
             break;
-        queue_be64_put(bytes, id + 1); /* step over the further rows of a long list */
+        queue_be64_put(bytes, id + 1);
         key = queue_val(bytes, sizeof bytes);
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     }
