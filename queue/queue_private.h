@@ -105,6 +105,8 @@ struct queue {
     uint64_t commits;
     uint64_t file_bytes;
     struct queue_metrics metrics;
+    struct queue_jobs resting; /* sweeps that failed, and until when; writer's thread */
+    int64_t rested_ns;
     atomic_bool accept_waits; /* a put's commit came since the writer last looked; any thread */
     bool broken;              /* the store waits for being opened again */
     struct queue_compact *compact; /* under way, or NULL; the writer alone takes it away */
@@ -153,6 +155,10 @@ struct queue_sweep {
 };
 /* Remove in steps what is left of a message, whose row in `incoming` is committed. */
 void queue_sweep_submit(struct queue *queue, const struct queue_sweep *what);
+/* After a commit that worked: have those tried again that failed a while ago. */
+void queue_sweep_wake(struct queue *queue);
+/* The writer has ended. */
+void queue_sweep_drop(struct queue *queue);
 /* At open: all that an earlier run left. @return LMDB's code */
 QUEUE_MUST_USE int queue_sweep_open(struct queue *queue);
 

@@ -20,7 +20,7 @@ enum queue_db {
     QUEUE_DB_BODY,     /* id, offset of the first byte -> bytes, checksum (body.h) */
     QUEUE_DB_INCOMING, /* id -> nothing: a body begun; 'r': what is left of a message */
     QUEUE_DB_FRESH,    /* id -> le32 units still fresh */
-    QUEUE_DB_DUE,      /* domain NUL lane time id unit -> nothing */
+    QUEUE_DB_DUE,      /* domain NUL lane time id unit -> 'b': nothing but a bounce is to be made */
     QUEUE_DB_NEXT,     /* time lane domain -> nothing */
     QUEUE_DB_ATTEMPT,  /* id recipient n -> row */
     QUEUE_DB_CONTROL,  /* suspensions; made empty */

@@ -12,6 +12,7 @@
 #define SWEEP_REMOVED 'r'
 #define LARGE_BODY    (UINT64_C(4) << 20)
 #define OPEN_STEP_NS  INT64_C(50000000)
+#define REST_NS       INT64_C(1000000000)
 #define LOOK_EACH     64 /* rows between two looks at the clock */
 
 bool queue_sweep_is_removed(const MDB_val *value)
@@ -92,14 +93,38 @@ static void report_sweep(struct queue *queue, struct queue_job *job, int result)
 {
     (void)queue;
     (void)job;
-    (void)result; /* what could not be deleted is swept at the next start */
+    (void)result;
 }
 
+/* One that failed rests until the store works again. */
 static void release_sweep(struct queue *queue, struct queue_job *job, int result)
 {
-    (void)queue;
-    (void)result;
-    free(job);
+    if (result == 0) {
+        free(job);
+        return;
+    }
+    job->refused = 0;
+    job->tried = false;
+    queue_jobs_push(&queue->resting, job);
+    queue->rested_ns = queue_now_ns() + REST_NS;
+}
+
+void queue_sweep_wake(struct queue *queue)
+{
+    if (queue->resting.head == NULL || queue_now_ns() < queue->rested_ns)
+        return;
+    struct queue_jobs jobs = queue->resting;
+    queue->resting = (struct queue_jobs){0};
+    for (struct queue_job *job = queue_jobs_shift(&jobs); job != NULL;
+         job = queue_jobs_shift(&jobs))
+        queue_submit(queue, job);
+}
+
+void queue_sweep_drop(struct queue *queue)
+{
+    for (struct queue_job *job = queue_jobs_shift(&queue->resting); job != NULL;
+         job = queue_jobs_shift(&queue->resting))
+        free(job); /* swept at the next start */
 }
 
 static const struct queue_job_type sweep_type = {apply_sweep, NULL, report_sweep, release_sweep,

@@ -428,6 +428,7 @@ static void run_batch(struct writer *writer)
     }
     pace_admin(writer, count_work(writer) > 0);
     settle_done(writer, true);
+    queue_sweep_wake(writer->queue);
     queue_space_restore(&writer->queue->space);
 }
 

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/maintain.h"
 #include "queue/queue.h"
 
 #define FIXTURE_NOTES 4096
@@ -344,6 +345,24 @@ UNUSED static void fixture_settle(struct fixture *f)
         (void)fixture_admin(f, 1, QUEUE_VERB_RETRY);
         fixture_check(fixture_wait(f, &answer.times, 1), "no answer in 10 s");
     }
+}
+
+UNUSED static void fixture_problem(const char *line, void *ctx)
+{
+    (void)ctx;
+    (void)fprintf(stderr, "%s\n", line);
+}
+
+/* Every reference in the store, counted anew: records, order of work, `fresh`, counters. */
+UNUSED static void fixture_check_all(struct fixture *f)
+{
+    struct queue_patience patience = {0};
+    struct queue_check_result result;
+    char error[256] = "";
+    int rc =
+        queue_check_open(f->queue, &patience, fixture_problem, NULL, &result, error, sizeof error);
+    fixture_check(rc == 0, error);
+    fixture_check(result.problems == 0, "the check found problems");
 }
 
 UNUSED static struct queue_counts fixture_counts(struct fixture *f)

@@ -29,6 +29,7 @@ struct model_message {
     size_t unit_of[DOMAINS]; /* SIZE_MAX: none */
     size_t unit_count;
     int64_t due[DOMAINS]; /* by unit */
+    bool held[DOMAINS];
     unsigned tries[DOMAINS];
 };
 
@@ -168,22 +169,58 @@ static void step_park(struct fixture *f, struct model *m, struct model_message *
         mm->due[unit] = due;
 }
 
+/* @return whether the unit changed */
+static bool model_verb(struct model_message *mm, size_t unit, enum queue_verb verb)
+{
+    bool waited = false;
+    if (!unit_open(mm, unit))
+        return false;
+    if ((verb == QUEUE_VERB_RETRY && (mm->held[unit] || mm->due[unit] == 0)) ||
+        (verb == QUEUE_VERB_HOLD && mm->held[unit]) ||
+        (verb == QUEUE_VERB_RELEASE && !mm->held[unit]))
+        return false;
+    for (size_t r = 0; r < mm->rcpt_count; r++) {
+        if (unit_of_rcpt(mm, r) != unit || !is_open(mm->state[r]))
+            continue;
+        if (verb == QUEUE_VERB_DELETE)
+            mm->state[r] = QUEUE_RCPT_REMOVED;
+        if (verb != QUEUE_VERB_BOUNCE || mm->state[r] != QUEUE_RCPT_WAITING)
+            continue;
+        mm->state[r] = QUEUE_RCPT_BOUNCE_PENDING;
+        mm->attempts[r]++;
+        waited = true;
+    }
+    mm->tries[unit] += waited ? 1 : 0;
+    mm->held[unit] = verb == QUEUE_VERB_HOLD;
+    if (mm->due[unit] == 0 || (verb != QUEUE_VERB_HOLD && mm->due[unit] > NOW))
+        mm->due[unit] = NOW;
+    return true;
+}
+
 static void step_admin(struct fixture *f, struct model *m, struct model_message *mm)
 {
-    bool retry = roll(m, 3) > 0;
-    int want = mm->gone ? 1 : 0;
-    bool waits = false;
-    for (size_t u = 0; u < mm->unit_count; u++)
-        waits = waits || (unit_open(mm, u) && mm->due[u] != 0);
-    if (retry && !waits) /* all is fresh */
-        want = 1;
-    assert_int_equal(fixture_admin(f, mm->id, retry ? QUEUE_VERB_RETRY : QUEUE_VERB_DELETE), want);
-    if (!retry)
-        mm->gone = true;
+    static const enum queue_verb verbs[] = {
+        QUEUE_VERB_RETRY,   QUEUE_VERB_RETRY,  QUEUE_VERB_HOLD,   QUEUE_VERB_RELEASE,
+        QUEUE_VERB_RELEASE, QUEUE_VERB_BOUNCE, QUEUE_VERB_DELETE, QUEUE_VERB_HOLD};
+    enum queue_verb verb = verbs[roll(m, 8)];
+    struct queue_attempt attempt = fixture_attempt("by an admin");
+    struct answer answer = {ANSWER_NONE, 0};
+    uint16_t units[DOMAINS];
+    size_t count = 0;
+    bool all = roll(m, 2) == 0;
+    bool changed = false;
     for (size_t u = 0; u < mm->unit_count; u++) {
-        if (unit_open(mm, u) && mm->due[u] > NOW)
-            mm->due[u] = NOW;
+        if (!all && roll(m, 2))
+            continue;
+        units[count++] = (uint16_t)u;
+        changed = (!mm->gone && model_verb(mm, u, verb)) || changed;
     }
+    if (count == 0)
+        return;
+    model_end(mm);
+    queue_admin(f->queue, f->port, verb, mm->id, all ? NULL : units, all ? 0 : count, &attempt,
+                fixture_on_done, &answer);
+    assert_int_equal(fixture_result(f, &answer), changed ? 0 : 1);
 }
 
 /* ---- comparing ---- */
@@ -221,7 +258,10 @@ static void compare_message(struct fixture *f, const struct model_message *mm)
     for (size_t u = 0; u < mm->unit_count; u++) {
         assert_string_equal(e->units[u].domain, domain_of_unit(mm, u));
         assert_int_equal(e->units[u].done, !unit_open(mm, u));
-        assert_int_equal(e->units[u].due_unix_ms, unit_open(mm, u) ? mm->due[u] : QUEUE_NEVER);
+        bool waits = unit_open(mm, u) && !mm->held[u];
+        assert_int_equal(e->units[u].due_unix_ms, waits ? mm->due[u] : QUEUE_NEVER);
+        if (unit_open(mm, u))
+            assert_int_equal(e->units[u].held, mm->held[u]);
         assert_int_equal(e->units[u].attempts, mm->tries[u]);
     }
     queue_message_free(&message);
@@ -244,6 +284,7 @@ static bool see_due(int64_t due, uint64_t id, uint16_t unit, void *ctx)
         mm++;
     assert_false(mm->gone);
     assert_true(unit_open(mm, unit));
+    assert_false(mm->held[unit]);
     assert_int_equal(mm->due[unit], due);
     assert_int_equal(walk->lane, mm->tries[unit] > 0 ? QUEUE_LANE_RETRY : QUEUE_LANE_NEW);
     assert_string_equal(domain_of_unit(mm, unit), walk->domain);
@@ -301,6 +342,7 @@ static void compare_all(struct fixture *f, const struct model *m)
     size_t due = 0;
     size_t untried = 0;
     size_t tried = 0;
+    size_t held = 0;
     fixture_settle(f);
     long fresh_count = queue_read_fresh(f->queue, 0, fresh_ids, MESSAGES);
     for (size_t i = 0; i < m->count; i++) {
@@ -309,6 +351,9 @@ static void compare_all(struct fixture *f, const struct model *m)
         compare_message(f, mm);
         for (size_t u = 0; !mm->gone && u < mm->unit_count; u++) {
             if (!unit_open(mm, u))
+                continue;
+            held += mm->held[u] ? 1 : 0;
+            if (mm->held[u])
                 continue;
             fresh = fresh || mm->due[u] == 0;
             due += mm->due[u] != 0 ? 1 : 0;
@@ -328,6 +373,8 @@ static void compare_all(struct fixture *f, const struct model *m)
     assert_int_equal(counts.bytes, 4 * messages);
     assert_int_equal(counts.units_fresh, untried);
     assert_int_equal(counts.units_deferred, tried);
+    assert_int_equal(counts.units_held, held);
+    fixture_check_all(f);
     assert_int_equal(queue_read_ids(f->queue, 0, ids, MESSAGES + 1), messages);
 }
 
@@ -339,14 +386,14 @@ static void run(uint64_t seed)
     m->random = seed;
     atomic_store(&fixture_wall_ms, NOW);
     fixture_open(f);
-    for (int step = 0; step < 1000; step++) {
+    for (int step = 0; step < 1500; step++) {
         uint32_t what = roll(m, 20);
         struct model_message *mm = m->count > 0 ? &m->messages[roll(m, (uint32_t)m->count)] : NULL;
         if (what < 5 || mm == NULL)
             step_accept(f, m);
-        else if (what < 16)
+        else if (what < 15)
             step_record(f, m, mm);
-        else if (what < 19)
+        else if (what < 18)
             step_park(f, m, mm);
         else
             step_admin(f, m, mm);
