@@ -72,7 +72,8 @@ static bool is_left_out(struct queue *queue, MDB_txn *txn, enum queue_db db, con
     bool further = db == QUEUE_DB_BODY || db == QUEUE_DB_ATTEMPT ||
                    (db == QUEUE_DB_MESSAGE && key->mv_size > 8);
     return further && key->mv_size >= 8 &&
-           mdb_get(txn, queue->store.dbi[QUEUE_DB_INCOMING], &id, &none) == 0;
+           mdb_get(txn, queue->store.dbi[QUEUE_DB_INCOMING], &id, &none) == 0 &&
+           mdb_get(txn, queue->store.dbi[QUEUE_DB_MESSAGE], &id, &none) == MDB_NOTFOUND;
 }
 
 static int copy_database(struct backup *backup, enum queue_db db)

@@ -114,7 +114,7 @@ void queue_batch_tell(struct queue_batch *batch)
     for (size_t i = 0; i < batch->removed_count; i++)
         options->on_removed(batch->removed[i], options->ctx);
     for (size_t i = 0; i < batch->sweep_count; i++)
-        queue_sweep_submit(batch->queue, &batch->sweeps[i]);
+        queue_sweep_submit(batch->queue, batch->sweeps[i]);
     for (size_t at = 0; at < batch->notices.len;) {
         const char *line = (const char *)batch->notices.p + at;
         options->on_notice(true, line, options->ctx);
@@ -156,10 +156,11 @@ void queue_batch_note_removed(struct queue_batch *batch, uint64_t id)
     batch->removed[batch->removed_count++] = id;
 }
 
-void queue_batch_note_sweep(struct queue_batch *batch, const struct queue_sweep *sweep)
+void queue_batch_note_sweep(struct queue_batch *batch, uint64_t id)
 {
-    batch->sweeps = grown(batch->sweeps, batch->sweep_count, &batch->sweep_cap, sizeof *sweep);
-    batch->sweeps[batch->sweep_count++] = *sweep;
+    batch->sweeps =
+        grown(batch->sweeps, batch->sweep_count, &batch->sweep_cap, sizeof *batch->sweeps);
+    batch->sweeps[batch->sweep_count++] = id;
 }
 
 void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)

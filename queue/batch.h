@@ -30,7 +30,7 @@ struct queue_batch {
     uint64_t *removed;
     size_t removed_count;
     size_t removed_cap;
-    struct queue_sweep *sweeps; /* submitted then */
+    uint64_t *sweeps; /* submitted then */
     size_t sweep_count;
     size_t sweep_cap;
     struct queue_bytes names;   /* domains of due notes */
@@ -53,7 +53,7 @@ void queue_batch_note_fresh(struct queue_batch *batch, const struct queue_unit_r
 void queue_batch_note_due(struct queue_batch *batch, const char *domain, enum queue_lane lane,
                           int64_t due_unix_ms);
 void queue_batch_note_removed(struct queue_batch *batch, uint64_t id);
-void queue_batch_note_sweep(struct queue_batch *batch, const struct queue_sweep *sweep);
+void queue_batch_note_sweep(struct queue_batch *batch, uint64_t id);
 void queue_batch_note_text(struct queue_batch *batch, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

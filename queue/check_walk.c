@@ -203,7 +203,7 @@ static int visit(struct check *check, struct check_walk *walk, uint64_t id)
         check->state.id_high = id;
     bool head = check_rows_at(&walk->message, id) && walk->message.key.mv_size == 8;
     if (incoming && !head && queue_sweep_is_removed(&walk->incoming.value))
-        return 0; /* it has left; what is here goes with the next start */
+        return 0; /* it has left; what is here is about to be removed */
     check->interrupted += incoming ? 1 : 0;
     if (check_rows_at(&walk->message, id)) {
         int rc = check_rows_at(&walk->damaged, id) ? look_at_twice(check, walk, id) : 0;

@@ -289,33 +289,26 @@ static const struct queue_job_type pieces_type = {apply_pieces, step_pieces, rep
 
 static int apply_abort(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
 {
-    struct queue_put *put = of_end(job);
-    uint8_t bytes[8];
-    MDB_val value;
+    (void)batch;
+    (void)job;
     (void)finished_out;
-    if (!put->begun)
-        return 0;
-    queue_be64_put(bytes, put->id);
-    MDB_val key = queue_val(bytes, sizeof bytes);
-    int rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), &key, &value);
-    if (rc != MDB_NOTFOUND) /* 0: accepted after all, by a commit that was undecided */
-        return rc;
-    queue_batch_note_sweep(batch, &(struct queue_sweep){put->id, false});
     return 0;
 }
 
 static void report_abort(struct queue *queue, struct queue_job *job, int result)
 {
     (void)queue;
-    (void)result; /* rows that could not be deleted are swept at the next start */
+    (void)result;
     drop_all(of_end(job));
 }
 
+/* An undecided commit may have stored the message after all: then it stays. */
 static void release_abort(struct queue *queue, struct queue_job *job, int result)
 {
     struct queue_put *put = of_end(job);
-    (void)queue;
     (void)result;
+    if (put->begun)
+        queue_sweep_submit(queue, put->id);
     queue_new_free(&put->message);
     free(put);
 }
@@ -364,14 +357,9 @@ static void report_commit(struct queue *queue, struct queue_job *job, int result
 
 static void release_commit(struct queue *queue, struct queue_job *job, int result)
 {
-    struct queue_put *put = of_end(job);
-    bool clean = result == 0 || result == QUEUE_ERR_UNSURE || !put->begun;
-    if (clean) {
-        release_abort(queue, job, result);
-        return;
-    }
-    *job = (struct queue_job){.type = &abort_type}; /* remove what earlier transactions stored */
-    queue_submit(queue, job);
+    if (result == 0)
+        of_end(job)->begun = false; /* nothing is left to remove */
+    release_abort(queue, job, result);
 }
 
 static const struct queue_job_type commit_type = {apply_commit, step_commit, report_commit,

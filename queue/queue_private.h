@@ -105,7 +105,7 @@ struct queue {
     uint64_t commits;
     uint64_t file_bytes;
     struct queue_metrics metrics;
-    struct queue_jobs resting; /* sweeps that failed, and until when; writer's thread */
+    struct queue_jobs resting; /* sweeps for later, and when; writer's thread */
     int64_t rested_ns;
     atomic_bool accept_waits; /* a put's commit came since the writer last looked; any thread */
     bool broken;              /* the store waits for being opened again */
@@ -149,17 +149,14 @@ void queue_metrics_failure(struct queue *queue, int code);
 void queue_metrics_refused(struct queue *queue, const struct queue_job *job);
 
 /* ---- sweep.c ---- */
-struct queue_sweep {
-    uint64_t id;
-    bool removed; /* it was in the queue; else it never came whole */
-};
-/* Remove in steps what is left of a message, whose row in `incoming` is committed. */
-void queue_sweep_submit(struct queue *queue, const struct queue_sweep *what);
-/* After a commit that worked: have those tried again that failed a while ago. */
-void queue_sweep_wake(struct queue *queue);
+/* Have what is left of a message removed in steps; any thread. One that is in the queue stays. */
+void queue_sweep_submit(struct queue *queue, uint64_t id);
+/* Writer's thread: have those tried again that failed a while ago. @return when to call again */
+int64_t queue_sweep_wake(struct queue *queue);
 /* The writer has ended. */
 void queue_sweep_drop(struct queue *queue);
-/* At open: all that an earlier run left. @return LMDB's code */
+/* At open, before the writer starts: have all removed that an earlier run left. @return LMDB's code
+ */
 QUEUE_MUST_USE int queue_sweep_open(struct queue *queue);
 
 /* ---- put.c: called by the writer ---- */

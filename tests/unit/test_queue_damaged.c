@@ -443,6 +443,8 @@ static void the_sweep_never_touches_an_accepted_message(void **state)
     assert_int_equal(queue_read_body(f->queue, id, 0, got, 4), 4);
     assert_memory_equal(got, "body", 4);
     assert_int_equal(f->notice_count, 1);
+    fixture_settle(f);
+    assert_int_equal(queue_read_body(f->queue, id, 0, got, 4), 4);
     fixture_reopen(f);
     assert_int_equal(f->notice_count, 1); /* swept once */
 }

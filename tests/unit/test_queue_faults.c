@@ -328,6 +328,25 @@ static void undecided_outcome_and_stored(void **state)
     assert_int_equal(due_notes_at(f, 77), 1);
 }
 
+/* What is left of a large message goes although a step fails, and nobody else wakes the writer. */
+static void a_failed_sweep_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    static char body[1 << 20];
+    for (int i = 0; i < 20 && atomic_load(&hits) == 0; i++) {
+        uint64_t id = 0;
+        assert_int_equal(fixture_accept(f, "a@x.example", body, sizeof body, &id), 0);
+        assert_int_equal(fixture_admin(f, id, QUEUE_VERB_DELETE), 0);
+        set_fault(FAULT_SYNC_EIO, 1); /* in time, unless the machine is very busy */
+        for (int k = 0; k < 100 && atomic_load(&hits) == 0; k++)
+            (void)usleep(1000);
+    }
+    assert_int_equal(atomic_load(&hits), 1);
+    for (int k = 0; k < 5000 && fixture_counts(f).file_bytes > sizeof body / 2; k++)
+        (void)usleep(2000);
+    assert_true(fixture_counts(f).file_bytes < sizeof body / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(undecided_and_not_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_and_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_outcome_and_stored, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_sweep_is_tried_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,7 +147,7 @@ static void an_interrupted_message_is_swept(void **state)
     queue_put_abort(put);
     fixture_open(g);
     assert_int_equal(g->notice_count, 1);
-    assert_string_equal(g->notices[0], "removed 1 message whose transfer was interrupted");
+    assert_string_equal(g->notices[0], "removing 1 message whose transfer was interrupted");
     assert_int_equal(queue_read_body(g->queue, id, 0, &byte, 1), QUEUE_READ_GONE);
     fixture_settle(g);
     assert_int_equal(fixture_accept(g, "a@x.example", "x", 1, &id), 0);
