@@ -59,7 +59,6 @@ enum queue_line queue_job_line(const struct queue_job *job)
     case QUEUE_JOB_OTHER:
         return QUEUE_LINE_OUTCOME;
     case QUEUE_JOB_ADMIN:
-    case QUEUE_JOB_SWEEP:
         return QUEUE_LINE_ADMIN;
     }
     return QUEUE_LINE_OUTCOME;

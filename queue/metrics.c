@@ -44,7 +44,6 @@ static bool count_job(struct queue_metrics *metrics, const struct queue_job *job
         metrics->admin_steps++;
         return false;
     case QUEUE_JOB_PUT:
-    case QUEUE_JOB_SWEEP:
     case QUEUE_JOB_OTHER:
         return false;
     }

@@ -86,14 +86,14 @@ struct queue_options {
     /* After the commit that ends a QUEUE_VERB_DELETE, _HOLD or _BOUNCE which changed something: the
      * message, some of its units, or a record that was set aside. Same rules. */
     void (*on_removed)(uint64_t id, void *ctx);
-    /* A line for the log: something an admin should know (swept n interrupted messages, record set aside, I/O error). */
+    /* A line for the log: something an admin should know (n interrupted messages, record set aside, I/O error). */
     void (*on_notice)(bool is_error, const char *text, void *ctx);
     void *ctx;
     int64_t (*wall_ms)(void); /* NULL: the system's clock; tests give their own */
 };
 
 /**
- * Lock the folder, open the store, sweep `incoming`, start the writer thread.
+ * Lock the folder, open the store, start the writer thread; it removes what interrupted transfers left.
  *
  * @return QUEUE_OK; QUEUE_ERR_LOCKED (error names the pid); QUEUE_ERR_SCHEMA; QUEUE_ERR_IO
  * Does not scan the queue: cost does not depend on its depth (but for `incoming`, which is small).

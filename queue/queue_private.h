@@ -28,7 +28,6 @@ enum queue_job_kind {
     QUEUE_JOB_OUTCOME, /* of a delivery */
     QUEUE_JOB_PARK,
     QUEUE_JOB_ADMIN,
-    QUEUE_JOB_SWEEP, /* what is left of a message that has gone */
     QUEUE_JOB_OTHER, /* the queue's own */
 };
 

@@ -18,6 +18,7 @@
 struct sweep_job {
     struct queue_job job;
     uint8_t id[8];
+    bool more;         /* the last step left some */
     unsigned failures; /* of steps that made a transaction fail */
 };
 
@@ -71,7 +72,7 @@ static int delete_some(MDB_txn *txn, MDB_dbi dbi, const uint8_t id[8], struct ro
 }
 
 /* One message, as far as the step goes. With a head it is in the queue, and stays. */
-static int sweep_rows(struct queue_batch *batch, const uint8_t id[8], bool *finished_out)
+static int sweep_rows(struct queue_batch *batch, const uint8_t id[8], bool *more_out)
 {
     static const enum queue_db tables[] = {QUEUE_DB_ATTEMPT, QUEUE_DB_MESSAGE, QUEUE_DB_BODY};
     struct room room = {batch->end_ns, STEP_BYTES};
@@ -81,8 +82,8 @@ static int sweep_rows(struct queue_batch *batch, const uint8_t id[8], bool *fini
     bool gone = rc == MDB_NOTFOUND;
     for (size_t i = 0; gone && i < 3 && rc == MDB_NOTFOUND; i++)
         rc = delete_some(batch->txn, queue_batch_db(batch, tables[i]), id, &room);
-    *finished_out = !gone || rc == MDB_NOTFOUND;
-    if (rc != (gone ? MDB_NOTFOUND : 0))
+    *more_out = gone && rc == 0;
+    if (*more_out || (rc != 0 && rc != MDB_NOTFOUND))
         return rc;
     return queue_store_delete(batch->txn, queue_batch_db(batch, QUEUE_DB_INCOMING), id, 8);
 }
@@ -101,6 +102,8 @@ static int apply_sweep(struct queue_batch *batch, struct queue_job *job, bool *f
 {
     struct sweep_job *sweep = (struct sweep_job *)job;
     char text[QUEUE_ID_TEXT];
+    (void)finished_out;
+    sweep->more = false;
     if (is_closing(batch->queue))
         return 0;
     if (sweep->failures >= FAILURES_MAX) {
@@ -108,7 +111,7 @@ static int apply_sweep(struct queue_batch *batch, struct queue_job *job, bool *f
         queue_batch_note_text(batch, "what is left of message %s cannot be removed", text);
         return 0;
     }
-    int rc = sweep_rows(batch, sweep->id, finished_out);
+    int rc = sweep_rows(batch, sweep->id, &sweep->more);
     if (rc != 0 && queue_store_code(rc) != QUEUE_ERR_FULL)
         sweep->failures++;
     return rc;
@@ -121,21 +124,24 @@ static void report_sweep(struct queue *queue, struct queue_job *job, int result)
     (void)result;
 }
 
-/* One that failed rests for a while. */
+/* After a step it waits in line again, behind the outcomes that came meanwhile; one that failed
+ * rests for a while. */
 static void release_sweep(struct queue *queue, struct queue_job *job, int result)
 {
-    if (result == 0) {
-        free(job);
-        return;
-    }
     job->refused = 0;
     job->tried = false;
-    queue_jobs_push(&queue->resting, job);
-    queue->rested_ns = queue_now_ns() + REST_NS;
+    if (result != 0) {
+        queue_jobs_push(&queue->resting, job);
+        queue->rested_ns = queue_now_ns() + REST_NS;
+    } else if (((struct sweep_job *)job)->more) {
+        queue_submit(queue, job);
+    } else {
+        free(job);
+    }
 }
 
 static const struct queue_job_type sweep_type = {apply_sweep, NULL, report_sweep, release_sweep,
-                                                 QUEUE_JOB_SWEEP};
+                                                 QUEUE_JOB_OTHER};
 
 static struct queue_job *new_sweep(uint64_t id)
 {

@@ -386,7 +386,7 @@ static void run(uint64_t seed)
     m->random = seed;
     atomic_store(&fixture_wall_ms, NOW);
     fixture_open(f);
-    for (int step = 0; step < 1500; step++) {
+    for (int step = 0; step < 1200; step++) {
         uint32_t what = roll(m, 20);
         struct model_message *mm = m->count > 0 ? &m->messages[roll(m, (uint32_t)m->count)] : NULL;
         if (what < 5 || mm == NULL)

@@ -119,15 +119,6 @@ static void assert_nobody_sees(struct fixture *f, uint64_t id)
     fixture_check_all(f);
 }
 
-static void await_empty(struct fixture *f)
-{
-    for (int i = 0; i < 5000 && fixture_counts(f).file_bytes > SMALL; i++)
-        (void)usleep(2000);
-    fixture_settle(f);
-    assert_true(fixture_counts(f).file_bytes < SMALL);
-    fixture_check_all(f);
-}
-
 /* ---- the store, while no queue has it open ---- */
 
 static MDB_txn *open_store(struct fixture *f, const char *database, MDB_env **env, MDB_dbi *dbi)
@@ -152,6 +143,28 @@ static size_t rows_of(struct fixture *f, const char *database)
     mdb_txn_abort(txn);
     mdb_env_close(env);
     return stat.ms_entries;
+}
+
+/* Until nothing is left; closing leaves some to the next start each time. */
+static void await_empty(struct fixture *f)
+{
+    size_t left = 1;
+    for (int i = 0; i < 5000 && fixture_counts(f).file_bytes > SMALL; i++)
+        (void)usleep(2000);
+    assert_true(fixture_counts(f).file_bytes < SMALL);
+    for (int i = 0; i < 100 && left > 0; i++) {
+        (void)usleep(20000);
+        fixture_close(f);
+        left = rows_of(f, "incoming");
+        fixture_open(f);
+    }
+    fixture_close(f);
+    assert_int_equal(left, 0);
+    assert_int_equal(rows_of(f, "message"), 0);
+    assert_int_equal(rows_of(f, "body"), 0);
+    assert_int_equal(rows_of(f, "attempt"), 0);
+    fixture_open(f);
+    fixture_check_all(f);
 }
 
 /* A row with a key that no version writes. */
@@ -220,11 +233,6 @@ static void a_long_list_goes_with_its_attempts(void **state)
     assert_int_equal(fixture_admin(f, id, QUEUE_VERB_DELETE), 0);
     assert_nobody_sees(f, id);
     await_empty(f);
-    fixture_close(f);
-    assert_int_equal(rows_of(f, "message"), 0);
-    assert_int_equal(rows_of(f, "attempt"), 0);
-    assert_int_equal(rows_of(f, "incoming"), 0);
-    fixture_open(f);
 }
 
 static void a_rest_is_no_problem_and_goes_at_the_next_start(void **state)
@@ -239,10 +247,6 @@ static void a_rest_is_no_problem_and_goes_at_the_next_start(void **state)
     fixture_check_all(f);
     await_empty(f);
     assert_int_equal(f->notice_count, 0); /* it was no interrupted transfer */
-    fixture_close(f);
-    assert_int_equal(rows_of(f, "body"), 0);
-    assert_int_equal(rows_of(f, "incoming"), 0);
-    fixture_open(f);
 }
 
 static bool write_bytes(const void *bytes, size_t len, void *ctx)
@@ -288,12 +292,6 @@ static void odd_rows_go_too(void **state)
     fixture_open(f);
     assert_int_equal(fixture_admin(f, id, QUEUE_VERB_DELETE), 0);
     await_empty(f);
-    fixture_close(f);
-    assert_int_equal(rows_of(f, "body"), 0);
-    assert_int_equal(rows_of(f, "attempt"), 0);
-    assert_int_equal(rows_of(f, "message"), 0);
-    assert_int_equal(rows_of(f, "incoming"), 0);
-    fixture_open(f);
 }
 
 /* Several at once, mail coming and going between their steps. */
@@ -332,9 +330,6 @@ static void an_aborted_transfer_goes(void **state)
     assert_true(fixture_counts(f).file_bytes >= 40 * sizeof piece);
     queue_put_abort(put);
     await_empty(f);
-    fixture_close(f);
-    assert_int_equal(rows_of(f, "incoming"), 0);
-    fixture_open(f);
 }
 
 int main(void)
