@@ -436,10 +436,15 @@ int load_main(int argc, char **argv)
     struct load *load = load_open(argv[0]);
     load_run(load, &plan, &result);
     double messages = (double)result.messages;
-    (void)printf("%8.0f messages/s  %6.0f commits/s  p50 %6.2f ms  p99 %6.2f ms  %5.1f KiB written "
-                 "a message\n",
-                 messages / result.took_s, (double)result.commits / result.took_s, result.p50_ms,
-                 result.p99_ms, result.written / messages / 1024);
+    struct queue_metrics metrics;
+    queue_read_metrics(load->queue, &metrics);
+    double transactions = metrics.commit.count > 0 ? (double)metrics.commit.count : 1;
+    (void)printf(
+        "%8.0f messages/s  %6.0f commits/s, each %.2f ms, %.2f of it in the commit  wait p50 "
+        "%.2f p99 %.2f ms  %.1f KiB written a message\n",
+        messages / result.took_s, (double)result.commits / result.took_s,
+        metrics.commit.sum / transactions * 1e3, metrics.sync.sum / transactions * 1e3,
+        result.p50_ms, result.p99_ms, result.written / messages / 1024);
     load_result_deinit(&result);
     load_close(&load);
     return 0;
