@@ -59,6 +59,26 @@ int queue_file_make(const char *folder)
     return rc;
 }
 
+int queue_file_fill_lock(const char *folder, size_t bytes)
+{
+    char path[4096];
+    struct stat st;
+    int rc = 0;
+    path_of(path, folder, "lock.mdb");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return errno;
+    if (fstat(fd, &st) != 0)
+        rc = errno;
+    else if ((size_t)st.st_blocks * 512 < bytes)
+        rc = posix_fallocate(fd, 0, (off_t)bytes);
+    /* Older versions left it with holes: what had blocks sufficed so far. */
+    if ((rc == ENOSPC || rc == EDQUOT) && st.st_blocks > 0)
+        rc = 0;
+    (void)close(fd);
+    return rc;
+}
+
 static int rewrite(int fd, uint8_t *bytes, size_t size)
 {
     ssize_t len = pread(fd, bytes, size, 0);

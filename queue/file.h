@@ -3,6 +3,8 @@
 #ifndef QUEUE_FILE_H
 #define QUEUE_FILE_H
 
+#include <stddef.h>
+
 #include "queue/queue.h"
 
 /* Make data.mdb if it is absent or empty, under another name first: whatever moment the power is
@@ -16,6 +18,14 @@ QUEUE_MUST_USE int queue_file_make(const char *folder);
  * alone would then write nothing and succeed. @return 0 or errno: what is read may not be on disk
  */
 QUEUE_MUST_USE int queue_file_settle(const char *folder);
+
+/**
+ * See that lock.mdb, LMDB's list of readers, has blocks for so many bytes.
+ *
+ * LMDB maps it and stores into it: a page without a block would end the process once the disk is
+ * full. @return 0 or errno: there is no room for it
+ */
+QUEUE_MUST_USE int queue_file_fill_lock(const char *folder, size_t bytes);
 
 /* Make the names in a folder durable. @return 0 or errno; a file system that knows no such sync is
  * no error */

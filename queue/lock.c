@@ -77,6 +77,7 @@ static void name_holder(int fd, const char *folder, char *error, size_t size)
                    apart && !far ? " of another container (pid namespace)" : "");
 }
 
+/* Over what the last one wrote, so that a full disk needs no block for it. */
 static int write_holder(int fd)
 {
     char text[256];
@@ -84,7 +85,7 @@ static int write_holder(int fd)
     describe_self(&self);
     int len = snprintf(text, sizeof text, "%ld %s %s\n", (long)getpid(),
                        self.host[0] != '\0' ? self.host : "-", self.space);
-    return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)len, 0) == len ? 0 : -1;
+    return pwrite(fd, text, (size_t)len, 0) == len && ftruncate(fd, len) == 0 ? 0 : -1;
 }
 
 /* Only a lock that was refused because somebody has it names a holder. */

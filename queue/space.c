@@ -33,9 +33,9 @@ static void path_of(const struct queue_space *space, const char *name, char path
     (void)snprintf(path, 4096, "%s/%s", space->folder, name);
 }
 
-/* What the database could hold if it took all: free blocks, and those its file has (LMDB takes
- * pages that are free in the file first). Pages in use come off it later: they change with every
- * commit. */
+/* What the database could hold if it took all: free blocks, if they are for us, and those its file
+ * has (LMDB takes pages that are free in the file first). Pages in use come off it later: they
+ * change with every commit. */
 static void look(struct queue_space *space)
 {
     char path[4096];
@@ -43,7 +43,7 @@ static void look(struct queue_space *space)
     struct stat st;
     if (statvfs(space->folder, &fs) != 0)
         return;
-    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t room = atomic_load(&space->denied) ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
     path_of(space, "data.mdb", path);
     if (stat(path, &st) == 0)
         room += (uint64_t)st.st_blocks * 512;
@@ -73,6 +73,7 @@ void queue_space_init(struct queue_space *space, const char *folder, uint64_t ma
     space->settled = false;
     space->restore_ms = 0;
     atomic_init(&space->released, false);
+    atomic_init(&space->denied, false);
     atomic_init(&space->used_bytes, 0);
     atomic_init(&space->room_bytes, UINT64_MAX);
     atomic_init(&space->looked_ms, monotonic_ms());
@@ -132,29 +133,43 @@ bool queue_space_release(struct queue_space *space)
     return unlink(path) == 0;
 }
 
+/* What statvfs does not know of, a quota, is found by asking for blocks: a file without a name. */
+static bool are_blocks_denied(const struct queue_space *space)
+{
+    int fd = open(space->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno == EDQUOT || errno == ENOSPC;
+    bool denied = fallocate(fd, 0, 0, (off_t)RAN_OUT) != 0 && (errno == EDQUOT || errno == ENOSPC);
+    (void)close(fd);
+    return denied;
+}
+
 bool queue_space_ran_out(const struct queue_space *space)
 {
     struct statvfs fs;
-    return statvfs(space->folder, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < RAN_OUT;
+    if (statvfs(space->folder, &fs) != 0)
+        return false;
+    return (uint64_t)fs.f_bavail * fs.f_frsize < RAN_OUT || are_blocks_denied(space);
 }
 
 /* fallocate, not posix_fallocate: where the file system cannot, 16 MiB are not worth writing out.
- */
-static bool make_ballast(struct queue_space *space)
+ * @return 0, or why not */
+static int make_ballast(const struct queue_space *space)
 {
     char path[4096];
     struct stat st;
+    int rc = 0;
     path_of(space, "ballast", path);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return false;
-    bool made = fstat(fd, &st) == 0 && ((uint64_t)st.st_size >= space->ballast_bytes ||
-                                        fallocate(fd, 0, 0, (off_t)space->ballast_bytes) == 0);
-    bool never = !made && errno == EOPNOTSUPP;
-    if (!made)
+        return errno;
+    bool there = fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= space->ballast_bytes;
+    if (!there && fallocate(fd, 0, 0, (off_t)space->ballast_bytes) != 0)
+        rc = errno;
+    if (rc != 0)
         (void)unlink(path);
     (void)close(fd);
-    return made || never;
+    return rc == EOPNOTSUPP ? 0 : rc;
 }
 
 void queue_space_restore(struct queue_space *space)
@@ -166,9 +181,18 @@ void queue_space_restore(struct queue_space *space)
     space->restore_ms = now + LOOK_MS;
     /* Only free blocks help here: pages that are free in the database's file are not the disk's. */
     if (statvfs(space->folder, &fs) != 0 ||
-        (uint64_t)fs.f_bavail * fs.f_frsize < 2 * space->ballast_bytes || !make_ballast(space))
+        (uint64_t)fs.f_bavail * fs.f_frsize < 2 * space->ballast_bytes)
         return;
-    space->settled = true;
-    atomic_store(&space->released, false);
+    int rc = make_ballast(space);
+    space->settled = rc == 0;
+    if (space->settled)
+        atomic_store(&space->released, false);
+    atomic_store(&space->denied, rc == EDQUOT || rc == ENOSPC);
     look(space);
+}
+
+int64_t queue_space_wake_ns(const struct queue_space *space)
+{
+    bool waits = atomic_load(&space->released) || atomic_load(&space->denied);
+    return waits && !space->settled ? space->restore_ms * 1000000 : INT64_MAX;
 }

@@ -16,6 +16,7 @@ struct queue_space {
     bool settled;                /* nothing to do about the ballast; writer's thread */
     int64_t restore_ms;          /* not before this monotonic time; writer's thread */
     _Atomic bool released;       /* the ballast was given back and is not made again yet */
+    _Atomic bool denied;         /* the system refuses blocks that statvfs calls free: a quota */
     _Atomic uint64_t used_bytes; /* pages in use, as of the last commit */
     _Atomic uint64_t room_bytes; /* what the database could grow to, as of the last look */
     _Atomic int64_t looked_ms;   /* monotonic time of the last look */
@@ -36,9 +37,12 @@ void queue_space_set_used(struct queue_space *space, uint64_t used_bytes);
 /* Writer's thread, after ENOSPC: give the ballast back. @return whether there was one */
 bool queue_space_release(struct queue_space *space);
 /* Writer's thread: is there no room at all just now? LMDB reports a write that was cut short by a
- * full disk as EIO. */
+ * full disk, or by a quota, as EIO. */
 bool queue_space_ran_out(const struct queue_space *space);
 /* Writer's thread: make the ballast when the disk has room for it; tries at most once a second. */
 void queue_space_restore(struct queue_space *space);
+/* Writer's thread: when it must be tried again even if there is nothing else to do, in nanoseconds
+ * of the monotonic clock; INT64_MAX: no need. */
+int64_t queue_space_wake_ns(const struct queue_space *space);
 
 #endif

@@ -17,6 +17,7 @@
 #define MAP_MAX     (UINT64_C(1) << 46) /* of 47 bits of address space */
 #define PAGE        UINT64_C(4096)
 #define READERS_MAX 500
+#define LOCK_BYTES  (UINT64_C(64) * READERS_MAX + PAGE) /* LMDB takes 64 bytes a reader */
 #define FLAGS       (MDB_NOTLS | MDB_NORDAHEAD)
 
 static const char *const db_names[] = {
@@ -158,6 +159,8 @@ static int prepare_file(const char *folder, char *error, size_t size)
         rc = queue_file_settle(folder);
     if (queue_store_code(rc) == QUEUE_ERR_FULL)
         rc = 0;
+    if (rc == 0)
+        rc = queue_file_fill_lock(folder, LOCK_BYTES);
     if (rc == 0)
         rc = queue_file_sync_folder(folder);
     if (rc == 0)

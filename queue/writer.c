@@ -428,7 +428,6 @@ static void run_batch(struct writer *writer)
     }
     pace_admin(writer, count_work(writer) > 0);
     settle_done(writer, true);
-    queue_space_restore(&writer->queue->space);
 }
 
 static void *writer_main(void *arg)
@@ -436,13 +435,15 @@ static void *writer_main(void *arg)
     struct writer writer = {
         .queue = arg, .batch = queue_batch_new(arg), .admin_ns = QUEUE_ADMIN_LEAST_NS};
     for (;;) {
-        int64_t wake_ns = queue_sweep_wake(writer.queue);
+        int64_t wake_ns =
+            sooner(queue_sweep_wake(writer.queue), queue_space_wake_ns(&writer.queue->space));
         if (writer.queue->store.env == NULL)
             wake_ns = sooner(wake_ns, writer.reopen_ns);
         bool busy = has_work(&writer);
         if (!queue_take(writer.queue, writer.todo, busy, wake_ns) && !busy)
             break;
         run_batch(&writer);
+        queue_space_restore(&writer.queue->space);
         queue_compact_step(writer.queue);
     }
     queue_batch_free(&writer.batch);
