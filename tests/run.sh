@@ -158,7 +158,7 @@ run_tidy() {
 }
 
 # The unit tests of what crosses threads run under the thread sanitizer too.
-threaded='test_queue_ test_base_log test_net_ test_deliver_scheduler_threads test_dns_query test_dns_cache test_control_metrics'
+threaded='test_queue_ test_base_log test_net_ test_deliver_scheduler_threads test_dns_ test_control_metrics'
 
 run_unit() {
     if build address; then
