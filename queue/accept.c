@@ -188,6 +188,7 @@ int queue_new_store(struct queue_batch *batch, const struct queue_new *message)
     batch->state.messages++;
     batch->state.units_fresh += message->unit_count;
     batch->state.bytes += message->body_bytes;
+    batch->body_bytes += message->rows.len; /* a long list takes room as well */
     queue_batch_note_fresh(batch, message->units, message->unit_count);
     return queue_fresh_set(batch, message->id, (uint32_t)message->unit_count);
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "queue/bytes.h"
+#include "queue/queue_private.h"
 
 static const char missing[] = "bytes of the message are missing";
 
@@ -94,36 +94,41 @@ static bool has_id(const MDB_val *key, const uint8_t id[8])
     return key->mv_size >= 8 && memcmp(key->mv_data, id, 8) == 0;
 }
 
-int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
-                     uint64_t body_bytes, const char **reason_out)
+static const char *reason_at_end(uint64_t at, uint64_t body_bytes)
 {
-    uint8_t id_bytes[8];
-    queue_be64_put(id_bytes, id);
+    if (at < body_bytes)
+        return missing;
+    return at > body_bytes ? "more bytes of the message are stored than it has" : NULL;
+}
+
+int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
+                     uint64_t body_bytes, int64_t end_ns, struct queue_body_look *look)
+{
+    uint8_t bytes[QUEUE_BODY_KEY];
     MDB_cursor *cursor = NULL;
-    MDB_val key = queue_val(id_bytes, sizeof id_bytes);
+    put_key(bytes, id, look->at);
+    /* at first also what stands before all rows */
+    MDB_val key = queue_val(bytes, look->at == 0 ? 8 : sizeof bytes);
     MDB_val value;
-    const char *reason = NULL;
-    uint64_t at = 0;
     int rc = mdb_cursor_open(txn, store->dbi[QUEUE_DB_BODY], &cursor);
     if (rc != 0)
         return rc;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0 && has_id(&key, id_bytes) && reason == NULL) {
+    while (rc == 0 && has_id(&key, bytes) && look->reason == NULL && queue_now_ns() < end_ns) {
         struct queue_body_row row = {0};
-        reason = queue_body_row_read(&key, &value, &row);
-        if (reason == NULL && row.offset != at)
-            reason = missing;
-        at += row.len;
+        look->reason = queue_body_row_read(&key, &value, &row);
+        if (look->reason == NULL && row.offset != look->at)
+            look->reason = missing;
+        look->at += row.len;
         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
+    bool end = rc == MDB_NOTFOUND || (rc == 0 && !has_id(&key, bytes));
     mdb_cursor_close(cursor);
-    if (reason == NULL && at < body_bytes)
-        reason = missing;
-    if (reason == NULL && at > body_bytes)
-        reason = "more bytes of the message are stored than it has";
     if (rc != 0 && rc != MDB_NOTFOUND)
         return rc;
-    *reason_out = reason;
+    if (end && look->reason == NULL)
+        look->reason = reason_at_end(look->at, body_bytes);
+    look->done = end || look->reason != NULL;
     return 0;
 }
 

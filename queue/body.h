@@ -48,10 +48,18 @@ const char *queue_body_row_read(const MDB_val *key, const MDB_val *value,
 long queue_body_copy(const struct queue_store *store, MDB_txn *txn, uint64_t id, uint64_t offset,
                      uint8_t *out, size_t size);
 
-/* Do sound rows cover 0 .. body_bytes, no more and without a gap? reason_out: NULL, or why not.
- * @return LMDB's code */
+/* A look at all rows of a message, which may take several steps. */
+struct queue_body_look {
+    uint64_t at; /* bytes seen; 0 at first */
+    bool done;
+    const char *reason; /* why the rows are not as they should be, once done; or NULL */
+};
+
+/* Do sound rows cover 0 .. body_bytes, no more and without a gap? Goes on where the look stands,
+ * until it is done or it is time. @return LMDB's code */
 QUEUE_MUST_USE int queue_body_check(const struct queue_store *store, MDB_txn *txn, uint64_t id,
-                                    uint64_t body_bytes, const char **reason_out);
+                                    uint64_t body_bytes, int64_t end_ns,
+                                    struct queue_body_look *look);
 
 /* How many bytes the message's rows hold, sound or not. @return LMDB's code */
 QUEUE_MUST_USE int queue_body_sum(const struct queue_store *store, MDB_txn *txn, uint64_t id,

@@ -133,15 +133,16 @@ struct suspect_job {
     struct queue_job job;
     uint64_t id;
     bool check_body;
+    struct queue_body_look look;
 };
 
+/* A body is read in steps: what was seen of it stays as it is while the message is there. */
 static int apply_suspect(struct queue_batch *batch, struct queue_job *job, bool *finished_out)
 {
-    const struct suspect_job *suspect = (const struct suspect_job *)job;
+    struct suspect_job *suspect = (struct suspect_job *)job;
     struct queue_store *store = &batch->queue->store;
     struct queue_message *message = NULL;
     const char *reason = NULL;
-    (void)finished_out;
     int found = queue_message_load(store, batch->txn, suspect->id, &message, &reason);
     if (found == QUEUE_ERR_DAMAGED && reason != NULL)
         return queue_set_aside(batch, suspect->id, reason);
@@ -149,11 +150,12 @@ static int apply_suspect(struct queue_batch *batch, struct queue_job *job, bool 
         return 0; /* gone, or set aside already */
     uint64_t bytes = queue_message_envelope(message)->body_bytes;
     queue_message_free(&message);
-    int rc = 0;
-    if (suspect->check_body)
-        rc = queue_body_check(store, batch->txn, suspect->id, bytes, &reason);
-    if (rc == 0 && reason != NULL)
-        rc = queue_set_aside(batch, suspect->id, reason);
+    if (!suspect->check_body)
+        return 0;
+    int rc = queue_body_check(store, batch->txn, suspect->id, bytes, batch->end_ns, &suspect->look);
+    *finished_out = rc != 0 || suspect->look.done;
+    if (rc == 0 && suspect->look.done && suspect->look.reason != NULL)
+        rc = queue_set_aside(batch, suspect->id, suspect->look.reason);
     return rc;
 }
 

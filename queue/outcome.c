@@ -1,7 +1,10 @@
 /* queue/outcome.c - what became of a unit: queue_record and queue_park.
  *
  * The caller's thread copies and encodes; the writer changes rows. Everything an outcome says lands
- * in one transaction: states, attempts, due time, the bounce, and the message's end. */
+ * in one transaction: states, attempts, due time, the bounce, and the message's end. One of very
+ * many recipients takes several: states and attempts as far as each has time, and in the last one
+ * the rest, with all whose end the bounce tells. Until then the unit is where it was, so that a
+ * crash makes those be tried again that were not recorded. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +13,8 @@
 
 #define BOUNCE_MAX ((size_t)2 << 20)
 #define NO_ATTEMPT SIZE_MAX
+#define LOOK_EACH  64                  /* recipients between two looks at the clock */
+#define STEP_NS    QUEUE_ADMIN_WORK_NS /* of a transaction for one outcome */
 /* A bounce that an admin wants while the unit is in delivery: due when that has let go of it. */
 #define BOUNCE_SOON_MS 1000
 
@@ -18,9 +23,14 @@ struct result { /* one recipient's */
     uint8_t state;
     size_t attempt; /* offset of its row in `rows`, or NO_ATTEMPT */
     size_t attempt_len;
-    bool applied; /* scratch of one application: */
-    bool kept;    /* the attempt; not when it would take the room that ends need */
-    uint32_t n;   /* which attempt of the recipient it is */
+    bool applied;
+};
+
+struct progress {
+    size_t at; /* the next result */
+    uint32_t waiting;
+    uint32_t pending;
+    bool keeps_bounce; /* a recipient stays BOUNCE_PENDING although it is to wait */
 };
 
 struct record_job {
@@ -30,15 +40,21 @@ struct record_job {
     int64_t due_unix_ms;
     bool count_attempt;
     bool warned;
-    char *prefix; /* or NULL */
-    struct result *results;
+    char *prefix;           /* or NULL */
+    struct result *results; /* what the bounce tells of comes last: */
     size_t result_count;
+    size_t told_from;
+    bool all_end;
     struct queue_bytes rows; /* encoded attempts */
     struct queue_new *bounce;
     uint8_t *bounce_bytes;
-    int invalid;       /* why it cannot be recorded */
-    bool told_before;  /* scratch: of the delay, by an earlier outcome */
-    bool keeps_bounce; /* scratch: a recipient stays BOUNCE_PENDING although it is to wait */
+    int invalid; /* why it cannot be recorded */
+    struct progress committed;
+    struct progress now; /* scratch from here on */
+    bool keeps;          /* the attempts */
+    bool more;           /* the transaction has no time for the rest */
+    bool ends;           /* the transaction has the rest */
+    bool told_before;    /* of the delay, by an earlier outcome */
     struct queue_completion *completion;
 };
 
@@ -84,112 +100,131 @@ static int store_bounce(struct queue_batch *batch, const struct record_job *reco
 static void set_state(struct record_job *record, struct queue_rcpt_row *rcpt, uint8_t state)
 {
     if (rcpt->state == QUEUE_RCPT_BOUNCE_PENDING && state == QUEUE_RCPT_WAITING)
-        record->keeps_bounce = true;
+        record->now.keeps_bounce = true;
     else
         rcpt->state = state;
+    record->now.waiting += rcpt->state == QUEUE_RCPT_WAITING ? 1 : 0;
+    record->now.pending += rcpt->state == QUEUE_RCPT_BOUNCE_PENDING ? 1 : 0;
 }
 
-/* States first: whether attempt rows are wanted is known when the message's end is. Recipients of
- * another unit, and those that have ended (an admin was faster), are left alone. */
-static int apply_states(struct queue_edit *edit, struct record_job *record,
-                        struct queue_unit_row *unit)
+static int keep_attempt(struct queue_edit *edit, const struct record_job *record,
+                        const struct result *result, struct queue_rcpt_row *rcpt)
 {
-    const struct queue_space *space = &edit->batch->queue->space;
-    for (size_t i = 0; i < record->result_count; i++) {
-        struct result *result = &record->results[i];
-        struct queue_rcpt_row *rcpt = NULL;
-        int rc = queue_edit_rcpt(edit, result->recipient, &rcpt);
-        if (rc != 0 || edit->damaged != NULL)
-            return rc;
-        result->applied =
-            rcpt != NULL && rcpt->unit == record->unit && queue_rcpt_is_open(rcpt->state);
-        if (!result->applied)
-            continue;
-        set_state(record, rcpt, result->state);
-        result->kept = result->attempt != NO_ATTEMPT && !queue_space_is_tight(space);
-        if (result->kept) {
-            result->n = rcpt->attempts;
-            rcpt->attempts = plus_one(rcpt->attempts);
-        }
-        edit->rcpts_dirty = true;
-        if (queue_rcpt_is_open(rcpt->state))
-            continue;
+    uint32_t n = rcpt->attempts;
+    if (result->attempt == NO_ATTEMPT)
+        return 0;
+    rcpt->attempts = plus_one(n);
+    edit->rcpts_dirty = true;
+    return queue_edit_attempt(edit, result->recipient, n, record->rows.p + result->attempt,
+                              result->attempt_len);
+}
+
+/* A recipient of another unit, or one that has ended (an admin was faster), is left alone. */
+static int apply_result(struct queue_edit *edit, struct record_job *record,
+                        struct queue_unit_row *unit, struct result *result)
+{
+    struct queue_rcpt_row *rcpt = NULL;
+    int rc = queue_edit_rcpt(edit, result->recipient, &rcpt);
+    if (rc != 0 || rcpt == NULL || rcpt->unit != record->unit || !queue_rcpt_is_open(rcpt->state))
+        return rc;
+    result->applied = true;
+    set_state(record, rcpt, result->state);
+    edit->rcpts_dirty = true;
+    if (!queue_rcpt_is_open(rcpt->state)) {
         unit->open -= unit->open > 0 ? 1 : 0;
         edit->head.open -= edit->head.open > 0 ? 1 : 0;
-        edit->head_dirty = true;
+        edit->units_dirty = edit->head_dirty = true;
     }
-    return 0;
+    return record->keeps ? keep_attempt(edit, record, result, rcpt) : 0;
 }
 
-static int store_attempts(struct queue_edit *edit, const struct record_job *record)
+/* The message did not end after all: others of its recipients were left out of the outcome. */
+static int keep_all(struct queue_edit *edit, const struct record_job *record)
 {
     for (size_t i = 0; i < record->result_count; i++) {
         const struct result *result = &record->results[i];
-        if (!result->applied || !result->kept)
-            continue;
-        int rc = queue_edit_attempt(edit, result->recipient, result->n,
-                                    record->rows.p + result->attempt, result->attempt_len);
-        if (rc != 0)
+        struct queue_rcpt_row *rcpt = NULL;
+        int rc = result->applied ? queue_edit_rcpt(edit, result->recipient, &rcpt) : 0;
+        if (rc == 0 && rcpt != NULL)
+            rc = keep_attempt(edit, record, result, rcpt);
+        if (rc != 0 || edit->damaged != NULL)
             return rc;
     }
     return 0;
+}
+
+/* As far as time goes. Attempts are not kept when the message is about to end, nor when they would
+ * take the room that ends need. */
+static int apply_results(struct queue_edit *edit, struct record_job *record,
+                         struct queue_unit_row *unit)
+{
+    size_t *at = &record->now.at;
+    int64_t end_ns = queue_now_ns() + STEP_NS;
+    if (end_ns > edit->batch->end_ns)
+        end_ns = edit->batch->end_ns;
+    bool tight = queue_space_is_tight(&edit->batch->queue->space);
+    bool last = record->all_end && edit->head.open <= record->result_count - *at;
+    record->keeps = !last && !tight;
+    for (size_t done = 0; *at < record->result_count; done++) {
+        if (done > 0 && done % LOOK_EACH == 0 && *at <= record->told_from &&
+            queue_now_ns() >= end_ns)
+            break;
+        int rc = apply_result(edit, record, unit, &record->results[*at]);
+        if (rc != 0 || edit->damaged != NULL)
+            return rc;
+        (*at)++;
+    }
+    record->more = *at < record->result_count && unit->open > 0;
+    return last && !tight && !record->more && edit->head.open > 0 ? keep_all(edit, record) : 0;
 }
 
 static int64_t next_time(const struct queue_edit *edit, const struct record_job *record)
 {
     int64_t due = sane_due(edit->batch, record->due_unix_ms);
     int64_t soon = sane_due(edit->batch, 0) + BOUNCE_SOON_MS;
-    return record->keeps_bounce && due > soon ? soon : due;
+    return record->now.keeps_bounce && due > soon ? soon : due;
 }
 
-/* Is a bounce all that is left to do for the unit? An outcome covers all that waited. */
-static void note_bounces(struct queue_edit *edit, const struct record_job *record,
-                         struct queue_unit_row *unit)
+/* Every recipient is recorded: what that makes of the unit. */
+static int end_unit(struct queue_edit *edit, struct record_job *record, struct queue_unit_row *unit,
+                    const struct queue_unit_row *before)
 {
-    uint32_t pending = 0;
-    for (size_t i = 0; i < record->result_count; i++) {
-        struct queue_rcpt_row *rcpt = NULL;
-        if (record->results[i].applied &&
-            queue_edit_rcpt(edit, record->results[i].recipient, &rcpt) == 0 && rcpt != NULL)
-            pending += rcpt->state == QUEUE_RCPT_BOUNCE_PENDING ? 1 : 0;
-    }
+    record->ends = true;
+    if (record->count_attempt)
+        unit->attempts = plus_one(unit->attempts);
+    /* Is a bounce all that is left to do? An outcome covers all that waited. */
     if (record->result_count > 0)
-        unit->bounces = pending == unit->open;
+        unit->bounces = record->now.waiting == 0 && record->now.pending == unit->open;
+    record->told_before = record->warned && unit->warned;
+    unit->warned = unit->warned || record->warned;
+    unit->due_unix_ms = unit->open > 0 ? next_time(edit, record) : 0;
+    if (record->prefix != NULL) {
+        edit->head.prefix = record->prefix;
+        edit->head_dirty = true;
+    }
+    return queue_edit_place(edit, record->unit, before, unit);
 }
 
 static int apply_unit(struct queue_edit *edit, struct record_job *record,
                       struct queue_unit_row *unit)
 {
     struct queue_unit_row before = *unit;
-    int rc = apply_states(edit, record, unit);
+    int rc = apply_results(edit, record, unit);
+    if (rc == 0 && edit->damaged == NULL && !record->more)
+        rc = end_unit(edit, record, unit, &before);
     if (rc != 0 || edit->damaged != NULL)
         return rc;
-    if (record->count_attempt)
-        unit->attempts = plus_one(unit->attempts);
-    note_bounces(edit, record, unit);
-    record->told_before = record->warned && unit->warned;
-    unit->warned = unit->warned || record->warned;
-    unit->due_unix_ms = unit->open > 0 ? next_time(edit, record) : 0;
-    rc = queue_edit_place(edit, record->unit, &before, unit);
-    if (rc != 0)
-        return rc;
-    if (edit->head.open == 0)
-        return queue_edit_remove(edit);
-    rc = store_attempts(edit, record);
-    if (rc == 0 && record->prefix != NULL) {
-        edit->head.prefix = record->prefix;
-        edit->head_dirty = true;
-    }
-    return rc == 0 ? queue_edit_save(edit) : rc;
+    return edit->head.open == 0 ? queue_edit_remove(edit) : queue_edit_save(edit);
 }
 
-/* Did this application end or change anything? If not (recorded before, or an admin was faster) its
- * bounce must not go out either. */
+/* Did this outcome end or change anything that the bounce tells of? If not (recorded before, or an
+ * admin was faster) the bounce must not go out either. */
 static bool has_effect(const struct record_job *record)
 {
-    if (record->told_before)
+    size_t from = record->told_from < record->result_count ? record->told_from : 0;
+    if (!record->ends || record->told_before)
         return false;
-    for (size_t i = 0; i < record->result_count; i++) {
+    for (size_t i = from; i < record->result_count; i++) {
         if (record->results[i].applied)
             return true;
     }
@@ -202,10 +237,10 @@ static int apply_record(struct queue_batch *batch, struct queue_job *job, bool *
     struct queue_edit *edit = batch->edit;
     struct queue_unit_row *unit = NULL;
     bool found = false;
-    (void)finished_out;
-    for (size_t i = 0; i < record->result_count; i++)
+    record->now = record->committed;
+    for (size_t i = record->now.at; i < record->result_count; i++)
         record->results[i].applied = false;
-    record->told_before = record->keeps_bounce = false;
+    record->more = record->ends = record->told_before = false;
     job->result = record->invalid;
     if (record->invalid != 0)
         return 0;
@@ -225,7 +260,16 @@ static int apply_record(struct queue_batch *batch, struct queue_job *job, bool *
         job->result = QUEUE_ERR_LIMIT;
     else if (rc == 0 && record->bounce != NULL && has_effect(record))
         rc = store_bounce(batch, record);
+    *finished_out = job->result != 0 || !record->more;
     return rc;
+}
+
+static void step_record(struct queue *queue, struct queue_job *job, int result)
+{
+    struct record_job *record = (struct record_job *)job;
+    (void)queue;
+    if (result == 0)
+        record->committed = record->now;
 }
 
 static void report_record(struct queue *queue, struct queue_job *job, int result)
@@ -248,36 +292,52 @@ static void release_record(struct queue *queue, struct queue_job *job, int resul
     free(record);
 }
 
-static const struct queue_job_type record_type = {apply_record, NULL, report_record, release_record,
-                                                  QUEUE_JOB_OUTCOME};
+static const struct queue_job_type record_type = {apply_record, step_record, report_record,
+                                                  release_record, QUEUE_JOB_OUTCOME};
 static const struct queue_job_type park_type = {apply_record, NULL, report_record, release_record,
                                                 QUEUE_JOB_PARK};
 
 /* ---- handing over ---- */
 
-/* Recipients that shared an attempt share its row. */
-static void copy_results(struct record_job *record, const struct queue_outcome *outcome)
+static bool is_told(const struct queue_outcome *outcome, enum queue_rcpt_state state)
+{
+    return outcome->bounce != NULL && (state == QUEUE_RCPT_FAILED || state == QUEUE_RCPT_EXPIRED);
+}
+
+/* Those that the bounce tells of, or the others. Recipients that shared an attempt share its row.
+ */
+static void copy_some(struct record_job *record, const struct queue_outcome *outcome, bool told)
 {
     const struct queue_attempt *last = NULL;
     size_t at = NO_ATTEMPT;
     size_t len = 0;
-    record->result_count = outcome->recipient_count;
-    record->results = queue_alloc(outcome->recipient_count * sizeof *record->results);
     for (size_t i = 0; i < outcome->recipient_count; i++) {
         const struct queue_rcpt_outcome *from = &outcome->recipients[i];
+        if (is_told(outcome, from->state) != told)
+            continue;
         if (from->attempt != NULL && from->attempt != last) {
             at = record->rows.len;
             queue_attempt_write(&record->rows, from->attempt);
             len = record->rows.len - at;
             last = from->attempt;
         }
-        record->results[i] = (struct result){
+        record->all_end = record->all_end && !queue_rcpt_is_open((uint8_t)from->state);
+        record->results[record->result_count++] = (struct result){
             .recipient = from->recipient,
             .state = (uint8_t)from->state,
             .attempt = from->attempt != NULL ? at : NO_ATTEMPT,
             .attempt_len = len,
         };
     }
+}
+
+static void copy_results(struct record_job *record, const struct queue_outcome *outcome)
+{
+    record->results = queue_alloc(outcome->recipient_count * sizeof *record->results);
+    record->all_end = true;
+    copy_some(record, outcome, false);
+    record->told_from = record->result_count;
+    copy_some(record, outcome, true);
 }
 
 static void copy_bounce(struct queue *queue, struct record_job *record,

@@ -222,8 +222,9 @@ struct queue_outcome {
  * Record what happened to a unit: recipient states, attempt rows (the first and the last 20 of each
  * recipient; none while half of the room beyond max_bytes is used), next due time; the message leaves the store when its last recipient has ended.
  * Everything is copied. on_done through the port after the commit; with QUEUE_ERR_FULL (the bounce does
- * not fit) or QUEUE_ERR_IO nothing of this outcome was recorded. A message that is gone (an admin
- * removed it): QUEUE_OK.
+ * not fit) or QUEUE_ERR_IO nothing of this outcome was recorded, or of very many recipients a part: recorded
+ * again, it goes on. A message that is gone (an admin removed it): QUEUE_OK. Very many recipients take
+ * several transactions; the last one has the due time and, with the bounce, all whose end it tells of.
  */
 void queue_record(struct queue *queue, struct queue_port *port, const struct queue_outcome *outcome,
                   queue_done_fn on_done, void *ctx);

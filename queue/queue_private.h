@@ -180,5 +180,7 @@ void queue_damaged_stray(struct queue *queue, const struct queue_due_row *row);
 #define QUEUE_ADMIN_LEAST_NS INT64_C(1000000)
 #define QUEUE_ADMIN_AIM_NS   INT64_C(30000000)
 #define QUEUE_ADMIN_SHORT_NS INT64_C(15000000)
+#define QUEUE_ADMIN_REST_NS                                                                        \
+    INT64_C(1000000000) /* so long without any: what was learnt is forgotten */
 
 #endif

@@ -24,6 +24,7 @@ struct writer {
     bool spare;                /* room is short: the next transaction accepts nothing */
     int64_t soft_end_ns;       /* from here on a waiting sender ends it */
     int64_t admin_ns;          /* of it for an admin's steps */
+    int64_t paced_ns;          /* when these were last in one */
     int64_t noticed_ns;
     int64_t reopened_ns;    /* when that was last told */
     struct queue_work work; /* the transaction at hand, for the metrics */
@@ -310,9 +311,11 @@ static int apply_others(struct writer *writer, int64_t end_ns)
 {
     const struct queue_jobs *admin = &writer->todo[QUEUE_LINE_ADMIN];
     int64_t now = queue_now_ns();
-    int64_t share_ns = sooner((end_ns - now) / 2, writer->admin_ns);
     if (admin->head == NULL)
         return apply_line(writer, QUEUE_LINE_OUTCOME, end_ns);
+    if (now - writer->paced_ns > QUEUE_ADMIN_REST_NS)
+        writer->admin_ns = QUEUE_ADMIN_LEAST_NS;
+    int64_t share_ns = sooner((end_ns - now) / 2, writer->admin_ns);
     int rc = apply_line(writer, QUEUE_LINE_OUTCOME, now + share_ns);
     if (rc != 0)
         return rc;
@@ -374,15 +377,20 @@ static size_t count_work(struct writer *writer)
 }
 
 /* An admin's steps go over the whole queue, so each dirties pages of its own: what they cost shows
- * in the sync. Their share of a transaction follows the time that it takes in all. */
+ * in the sync. Their share of a transaction follows the time that it takes in all; it begins small,
+ * since another verb may cost more than the last one. */
 static void pace_admin(struct writer *writer, bool accepted)
 {
     int64_t took_ns = writer->work.ended_ns - writer->work.begun_ns;
+    int64_t aim_ns = accepted ? QUEUE_ADMIN_SHORT_NS : QUEUE_ADMIN_AIM_NS;
     int64_t share_ns = writer->admin_ns;
     if (!writer->work.admin)
         return;
-    bool slow = took_ns > (accepted ? QUEUE_ADMIN_SHORT_NS : QUEUE_ADMIN_AIM_NS);
-    share_ns += slow ? -share_ns / 4 : share_ns / 16;
+    if (took_ns > aim_ns)
+        share_ns = sooner(share_ns - share_ns / 4, share_ns * aim_ns / took_ns);
+    else
+        share_ns += share_ns / 16;
+    writer->paced_ns = writer->work.ended_ns;
     writer->admin_ns = share_ns < QUEUE_ADMIN_LEAST_NS  ? QUEUE_ADMIN_LEAST_NS
                        : share_ns > QUEUE_ADMIN_WORK_NS ? QUEUE_ADMIN_WORK_NS
                                                         : share_ns;

@@ -325,6 +325,49 @@ static void missing_bytes_are_seen(void **state)
     assert_true(found.bytes[0] > 50); /* its record is kept */
 }
 
+static void flip_last_row(MDB_txn *txn, MDB_dbi dbi, uint64_t id)
+{
+    static uint8_t copy[1 << 16];
+    MDB_cursor *cursor = NULL;
+    MDB_val key;
+    MDB_val value;
+    (void)id; /* it is the only message */
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_LAST), 0);
+    assert_true(value.mv_size <= sizeof copy);
+    memcpy(copy, value.mv_data, value.mv_size);
+    copy[5] ^= 4;
+    value.mv_data = copy;
+    assert_int_equal(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT), 0);
+    mdb_cursor_close(cursor);
+}
+
+/* Far back in a large message, which is looked at in steps. */
+static void a_flipped_bit_in_a_large_body_is_seen(void **state)
+{
+    enum { LARGE = 40 << 20 };
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    char got[4];
+    char *body = calloc(1, LARGE);
+    assert_non_null(body);
+    assert_int_equal(fixture_accept(f, "a@x.example", body, LARGE, &id), 0);
+    free(body);
+    meddle(f, "body", flip_last_row, id);
+    assert_int_equal(queue_read_body(f->queue, id, 0, got, 4), 4);
+    assert_int_equal(queue_read_body(f->queue, id, LARGE - 4, got, 4), QUEUE_ERR_DAMAGED);
+    await_damaged(f, 1);
+    assert_int_equal(fixture_counts(f).messages, 0);
+    assert_int_equal(fixture_counts(f).bytes, 0);
+    struct found found = {.count = 0};
+    assert_int_equal(queue_read_damaged(f->queue, add_found, &found), 0);
+    assert_non_null(strstr(found.reasons[0], "checksum"));
+    assert_int_equal(fixture_admin(f, id, QUEUE_VERB_DELETE), 0);
+    for (int i = 0; i < 5000 && fixture_counts(f).file_bytes > LARGE / 2; i++)
+        (void)usleep(2000);
+    assert_true(fixture_counts(f).file_bytes < LARGE / 2);
+}
+
 static void break_second_units_row(MDB_txn *txn, MDB_dbi dbi, uint64_t id)
 {
     uint8_t k[11] = {0};
@@ -455,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_kind_is_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(an_outcome_sets_it_aside_too, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_bytes_are_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flipped_bit_in_a_large_body_is_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_further_row, setup, teardown),
         cmocka_unit_test_setup_teardown(lost_counters_are_counted_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(the_sweep_never_touches_an_accepted_message, setup,
