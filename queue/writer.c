@@ -388,7 +388,7 @@ static void pace_admin(struct writer *writer, bool accepted)
         return;
     if (took_ns > aim_ns)
         share_ns = sooner(share_ns - share_ns / 4, share_ns * aim_ns / took_ns);
-    else
+    else if (writer->todo[QUEUE_LINE_ADMIN].head != NULL) /* it was too small */
         share_ns += share_ns / 16;
     writer->paced_ns = writer->work.ended_ns;
     writer->admin_ns = share_ns < QUEUE_ADMIN_LEAST_NS  ? QUEUE_ADMIN_LEAST_NS
