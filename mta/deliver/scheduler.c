@@ -328,7 +328,10 @@ struct unit_list scheduler_domain_failed(struct scheduler *s, struct domain *dom
     pthread_mutex_lock(&s->lock);
     uint64_t now_ms = monotonic_ms(s);
     end_resolving(s, domain);
-    if (temporary && domain->site != NULL && domain->known_until_ms + STALE_MAX_MS > now_ms) {
+    if (domain->asked_generation != s->generation) { /* as in scheduler_domain_known() */
+        scheduler_ask(s, domain, QUEUE_LANE_NEW);
+    } else if (temporary && domain->site != NULL &&
+               domain->known_until_ms + STALE_MAX_MS > now_ms) {
         domain->ask_after_ms = now_ms + ASK_AGAIN_MS;
     } else {
         scheduler_detach(s, domain);
@@ -373,20 +376,21 @@ static void look_at(struct scheduler *s, struct unit *unit)
         s->hooks.feed(s->hooks.ctx);
 }
 
-enum offer scheduler_add_unit(struct scheduler *s, struct lane *lane, uint64_t id, uint16_t number,
-                              bool look)
+enum offer scheduler_add_unit(struct scheduler *s, struct lane *lane,
+                              const struct queue_due_entry *entry)
 {
     struct domain *domain = lane->domain;
     size_t window = scheduler_window(s);
     if (domain->units >= window || lane->units >= lane_window(window))
         return OFFER_FULL;
-    struct unit *unit = &slots_add(&s->slots, id, number)->unit;
+    struct unit *unit = &slots_add(&s->slots, entry->id, entry->unit)->unit;
     unit->domain = domain;
+    unit->due_unix_ms = entry->due_unix_ms;
     unit->lane = lane->kind;
     domain->units++;
     lane->units++;
     scheduler_check_idle(s, domain);
-    if (look)
+    if (entry->bounce_only)
         look_at(s, unit);
     else
         place(s, unit, false);
@@ -407,7 +411,7 @@ static enum offer offer_locked(struct scheduler *s, uint64_t id, uint16_t number
     struct lane *lane = &domain->lanes[QUEUE_LANE_NEW];
     if (lane->place >= LANE_READY) /* earlier ones wait in the store: behind them */
         return OFFER_FULL;
-    return scheduler_add_unit(s, lane, id, number, false);
+    return scheduler_add_unit(s, lane, &(struct queue_due_entry){.id = id, .unit = number});
 }
 
 enum offer scheduler_offer(struct scheduler *s, uint64_t id, uint16_t number, const char *domain)
@@ -440,23 +444,27 @@ static void leave(struct scheduler *s, struct unit *unit)
     scheduler_room_grew(s, domain);
 }
 
+static void let_go(struct scheduler *s, struct unit *unit, bool doubtful)
+{
+    struct domain *domain = unit->domain;
+    int64_t wall_ms = s->hooks.wall_ms(s->hooks.ctx);
+    leave(s, unit);
+    for (int kind = 0; doubtful && kind < LANES; kind++) /* it may have changed its lane */
+        lane_doubt(s, &domain->lanes[kind], wall_ms);
+    scheduler_check_idle(s, domain);
+}
+
 void scheduler_finish(struct scheduler *s, struct unit *unit)
 {
     pthread_mutex_lock(&s->lock);
-    struct domain *domain = unit->domain;
-    leave(s, unit);
-    scheduler_check_idle(s, domain);
+    let_go(s, unit, slot_of(unit)->passed);
     pthread_mutex_unlock(&s->lock);
 }
 
 void scheduler_forget(struct scheduler *s, struct unit *unit)
 {
     pthread_mutex_lock(&s->lock);
-    struct domain *domain = unit->domain;
-    int64_t wall_ms = s->hooks.wall_ms(s->hooks.ctx);
-    leave(s, unit);
-    for (int kind = 0; kind < LANES; kind++) /* it may have changed its lane meanwhile */
-        lane_doubt(s, &domain->lanes[kind], wall_ms);
+    let_go(s, unit, true);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -26,6 +26,7 @@ struct idler; /* an idle connection, as the scheduler sees it: embedded in the c
 
 struct unit {
     uint64_t id;
+    int64_t due_unix_ms; /* of the entry that it was drawn by; 0: it was offered */
     struct domain *domain;
     struct unit *prev, *next;
     uint16_t number;
@@ -96,7 +97,8 @@ const char *domain_name(const struct domain *domain);
 void scheduler_domain_known(struct scheduler *scheduler, struct domain *domain,
                             const char *site_key, struct site_target *target, uint64_t until_ms);
 /* @return the units that waited; the caller settles and finishes each of them. The next offer asks
- * again. A temporary failure leaves them with a site that was known until lately. */
+ * again. A temporary failure leaves them with a site that was known until lately; after a reload
+ * it is asked once more. */
 struct unit_list scheduler_domain_failed(struct scheduler *scheduler, struct domain *domain,
                                          bool temporary);
 

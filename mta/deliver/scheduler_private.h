@@ -20,6 +20,7 @@ struct slot {
     struct unit unit; /* first: slot_of() */
     struct slot *next_in_bucket;
     enum slot_state state;
+    bool passed; /* a draw met a newer entry of it while it was active */
 };
 
 static inline struct slot *slot_of(struct unit *unit)
@@ -145,8 +146,8 @@ struct scheduler {
 /* NULL: not there and, where it is to be made, no room. spare: how many places to leave free. */
 struct domain *scheduler_find_domain(struct scheduler *s, const char *name, bool make,
                                      size_t spare);
-enum offer scheduler_add_unit(struct scheduler *s, struct lane *lane, uint64_t id, uint16_t number,
-                              bool look);
+enum offer scheduler_add_unit(struct scheduler *s, struct lane *lane,
+                              const struct queue_due_entry *entry);
 void scheduler_check_idle(struct scheduler *s, struct domain *domain);
 void scheduler_drop_domain(struct scheduler *s, struct domain *domain);
 void scheduler_ask(struct scheduler *s, struct domain *domain, enum queue_lane kind);

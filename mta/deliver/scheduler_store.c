@@ -302,17 +302,27 @@ bool scheduler_next_draw(struct scheduler *s, struct draw *draw)
     return found;
 }
 
+/* What is with a connection or the writer may have been made due again since, by an admin or
+ * because its deferral is in the store already. */
+static void pass(struct slot *slot, const struct queue_due_entry *entry)
+{
+    if (slot->state == SLOT_ACTIVE && slot->unit.due_unix_ms != entry->due_unix_ms)
+        slot->passed = true;
+}
+
 enum offer scheduler_draw_unit(struct scheduler *s, struct draw *draw,
                                const struct queue_due_entry *entry)
 {
     enum offer offer = OFFER_KNOWN;
     pthread_mutex_lock(&s->lock);
     struct domain *domain = scheduler_find_domain(s, draw->domain, false, 0);
+    struct slot *slot = slots_find(&s->slots, entry->id, entry->unit);
     if (s->stopping || domain == NULL)
         offer = OFFER_STOPPED;
-    else if (slots_find(&s->slots, entry->id, entry->unit) == NULL)
-        offer = scheduler_add_unit(s, &domain->lanes[draw->lane], entry->id, entry->unit,
-                                   entry->bounce_only);
+    else if (slot == NULL)
+        offer = scheduler_add_unit(s, &domain->lanes[draw->lane], entry);
+    else
+        pass(slot, entry);
     draw->taken += offer == OFFER_TAKEN ? 1 : 0;
     pthread_mutex_unlock(&s->lock);
     return offer;

@@ -151,6 +151,8 @@ int64_t supply_next(struct supply *supply)
     int64_t in_store = QUEUE_NEVER;
     int64_t in_memory = scheduler_next_due(supply->scheduler);
     const struct supply_position *near = &supply->near;
+    if (supply->blocked) /* what stands there is due, and waits for room */
+        return in_memory;
     int rc = supply->source.read_next(supply->source.queue, near->ms, near->lane,
                                       near->begins ? NULL : near->domain, QUEUE_NEVER, take_first,
                                       &in_store);

@@ -577,6 +577,18 @@ static void test_reload_during_a_lookup(void **unused)
     struct site *site = take_connection(&f);
     assert_string_equal(site_key(site), "new.example");
     finish_next(&f, site, 1);
+    for (int temporary = 0; temporary <= 1; temporary++) { /* nor does its failure count */
+        char name[32];
+        snprintf(name, sizeof name, "b%d.example", temporary);
+        (void)offer(&f, 2, name);
+        scheduler_reload(f.scheduler, &f.config);
+        struct unit_list none =
+            scheduler_domain_failed(f.scheduler, f.asked[--f.asked_count], temporary == 1);
+        assert_int_equal(none.count, 0);
+        assert_int_equal(f.asked_count, 1);
+        resolve_to(&f, "new.example");
+        finish_next(&f, site, 2);
+    }
     scheduler_connection_gone(f.scheduler, site, false);
     tear_down(&f);
 }

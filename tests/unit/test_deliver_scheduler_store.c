@@ -114,6 +114,12 @@ static size_t draw_units(struct fake *f, struct draw *draw, size_t most)
     return taken;
 }
 
+static enum offer draw_at(struct fake *f, struct draw *draw, uint64_t id, int64_t due_unix_ms)
+{
+    struct queue_due_entry entry = {.due_unix_ms = due_unix_ms, .id = id};
+    return scheduler_draw_unit(f->scheduler, draw, &entry);
+}
+
 static struct site *resolve(struct fake *f)
 {
     struct site_target target = {.host_count = 1};
@@ -240,6 +246,40 @@ static void test_doubt(void **unused)
     (void)due(&f, "a", QUEUE_LANE_RETRY, NOW - 9);
     expect_draw(&f, "a", QUEUE_LANE_RETRY, NOW - 9, &draw);
     scheduler_drawn(f.scheduler, &draw, QUEUE_NEVER);
+    tear_down(&f);
+}
+
+/* A deferral is in the store, and an admin has made it due again, before the scheduler has heard of
+ * the former: the draw meets a unit that is still in memory. */
+static void test_due_again_at_once(void **unused)
+{
+    struct fake f;
+    struct draw draw;
+    (void)unused;
+    set_up(&f);
+    assert_true(due(&f, "a", QUEUE_LANE_RETRY, NOW - 5));
+    expect_draw(&f, "a", QUEUE_LANE_RETRY, 0, &draw);
+    assert_int_equal(draw_at(&f, &draw, 1, NOW - 5), OFFER_TAKEN);
+    assert_int_equal(draw_at(&f, &draw, 2, NOW - 5), OFFER_TAKEN);
+    scheduler_drawn(f.scheduler, &draw, QUEUE_NEVER);
+    struct site *site = resolve(&f);
+    struct unit *first = scheduler_pull(f.scheduler, site);
+    struct unit *second = scheduler_pull(f.scheduler, site);
+    assert_true(due(&f, "a", QUEUE_LANE_RETRY, NOW + 300000));
+    assert_true(due(&f, "a", QUEUE_LANE_RETRY, NOW - 5)); /* a retry of what is under way */
+    expect_draw(&f, "a", QUEUE_LANE_RETRY, NOW - 5, &draw);
+    assert_int_equal(draw_at(&f, &draw, 2, NOW - 5), OFFER_KNOWN); /* the entry that it came by */
+    assert_int_equal(draw_at(&f, &draw, 1, NOW), OFFER_KNOWN);
+    scheduler_drawn(f.scheduler, &draw, NOW + 600000);
+    scheduler_finish(f.scheduler, second);
+    assert_int_equal(scheduler_next_due(f.scheduler), NOW + 600000);
+    scheduler_finish(f.scheduler, first);
+    assert_in_range(scheduler_next_due(f.scheduler), NOW, NOW + 2000);
+    scheduler_set_time(f.scheduler, NOW + 2000, HORIZON);
+    expect_draw(&f, "a", QUEUE_LANE_NEW, 0, &draw); /* whichever it is in by now */
+    scheduler_drawn(f.scheduler, &draw, QUEUE_NEVER);
+    expect_draw(&f, "a", QUEUE_LANE_RETRY, 0, &draw);
+    assert_int_equal(draw_at(&f, &draw, 1, NOW), OFFER_TAKEN);
     tear_down(&f);
 }
 
@@ -437,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_horizon),
         cmocka_unit_test(test_doubt),
+        cmocka_unit_test(test_due_again_at_once),
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_fresh_behind_parked),
         cmocka_unit_test(test_slow_domains_leave_room),
