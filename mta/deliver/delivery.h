@@ -16,7 +16,7 @@ struct delivery {
     uint32_t *waiting;             /* recipients still to be sent to */
     size_t waiting_count;
     bool bounce_only; /* nothing to send: a DSN that did not fit earlier, or that an admin wants */
-    bool by_admin;    /* of those, the latter: nobody has logged it yet */
+    bool by_admin;    /* of those, the latter: nobody has logged it yet; settle.c does */
     bool sent;        /* a final dot went out in this attempt */
 
     /* The transaction under way: the first batch_count of `waiting`. */

@@ -73,6 +73,8 @@ static void finish(struct settling *s, bool recorded)
 static void record(struct settling *s);
 static void record_later(struct settling *s, int result);
 static void bounce_put_off(struct settling *s);
+static void log_outcome(const struct settling *s, size_t index, enum queue_rcpt_state state,
+                        int64_t now);
 
 static void on_again(uv_timer_t *timer)
 {
@@ -102,6 +104,16 @@ static void log_unrecordable(const struct settling *s, int result, const char *t
               LOG_T("error", queue_error_text(result)), LOG_T("text", text));
 }
 
+/* An admin's bounce is told when it is made: until it fits it is tried over and over. */
+static void log_by_admin(const struct settling *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const struct queue_rcpt_outcome *recipient = &s->recipients[i];
+        if (recipient->attempt == NULL && recipient->state == QUEUE_RCPT_FAILED)
+            log_outcome(s, recipient->recipient, recipient->state, time_wall_ms());
+    }
+}
+
 /* FULL: there will be room again. LIMIT: the notification is what does not fit, and never will. */
 static void record_without_bounce(struct settling *s, int result)
 {
@@ -121,6 +133,8 @@ static void on_recorded(int result, void *ctx)
 {
     struct settling *s = ctx;
     struct worker *worker = s->delivery->worker;
+    if (result == QUEUE_OK && s->delivery->by_admin)
+        log_by_admin(s);
     if (result == QUEUE_OK && s->put_off > 0) {
         bounce_put_off(s);
         return;
@@ -380,8 +394,9 @@ void settle_delivery(struct delivery *delivery, settle_fn on_done, void *ctx)
     struct settings *settings = deliver_settings(delivery->worker->deliver);
     struct timing timing = time_it(delivery, settings->config);
     bool failed = decide_all(s, &timing);
-    for (size_t i = 0; i < s->count; i++) /* a pending bounce was told when it failed */
-        if (s->recipients[i].attempt != NULL || delivery->by_admin)
+    /* A pending bounce was told when it failed, or will be once it is made. */
+    for (size_t i = 0; i < s->count; i++)
+        if (s->recipients[i].attempt != NULL)
             log_outcome(s, s->recipients[i].recipient, s->recipients[i].state, timing.now_unix_ms);
     add_bounce(s, settings->config, failed, &timing);
     settings_unref(&settings);

@@ -1,6 +1,7 @@
 """`mtactl bounce`: the sender is told at once, whatever the destination does: it is down, silent, its DNS is dead, or all
 its connections are taken. And units that are held or deleted make room in memory."""
 
+import smtplib
 import time
 
 import pytest
@@ -51,6 +52,34 @@ def test_bounce_over_a_restart(start_mta, start_peer):
     mta.kill()
     mta.start()
     home.wait_for(lambda record: len(record.accepted("anna@sender.example")) >= 19, timeout=10)
+
+
+def test_bounce_into_a_full_queue(start_mta, start_peer):
+    """The report does not fit: it waits, however often it is tried, and is told once, when it is made."""
+    home = start_peer()
+    mta = start_mta({"routes": [{"match": {"recipients": ["sender.example"]}, "to": [f"127.0.0.1:{home.port}"]},
+                                {"to": [f"127.0.0.1:{free_port()}"]}], "retry": {"intervals": ["1h"]},
+                     "queue": {"max_size": "16MiB"}}, build="release")
+    identity = mta.submit("bert@dest.example")
+    for lines in 6000, 300, 1, 1, 1, 1:  # what is deferred gives a little room back
+        with pytest.raises(smtplib.SMTPException), mta.smtp() as session:
+            for _ in range(2000):
+                session.sendmail("anna@sender.example", ["carl@dest.example"],
+                                 "Subject: x\r\n\r\n" + ("x" * 76 + "\r\n") * lines)
+        time.sleep(0.2)
+    mta.wait_event("deferred", id=identity)
+    mta.ctl("bounce", identity)
+    for _ in range(3):
+        time.sleep(0.3)
+        mta.ctl("retry", identity)
+    time.sleep(0.3)
+    assert mta.ctl("list", "--recipient", "bert@dest.example")
+    assert not mta.events("bounced") and mta.ctl("status")["bounced"] == 0
+    mta.ctl("delete", "--recipient", "carl@dest.example")
+    mta.ctl("retry", identity)
+    home.wait_for(lambda record: record.accepted("anna@sender.example"), timeout=10)
+    mta.wait_event("bounced", id=identity)
+    assert len(mta.events("bounced")) == 1 and mta.ctl("status")["bounced"] == 1
 
 
 @pytest.mark.parametrize("verb", ["hold", "delete"])
