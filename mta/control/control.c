@@ -18,7 +18,9 @@
 #include "mta/control/scanner.h"
 #include "mta/control/walk.h"
 
-#define BACKLOG 64
+#define BACKLOG      64
+#define STOP_MS      10000 /* for the writer to do what it was asked for */
+#define STOP_LOOK_MS 2
 
 /* ---- binding ---- */
 
@@ -374,13 +376,25 @@ int control_start(struct control *control, uv_loop_t *main_loop, struct queue *q
     return 0;
 }
 
+/* What the writer was asked for will be done, with us or without: it is told in the log. */
+static void await_calls(struct control *control)
+{
+    uint64_t until_ms = time_monotonic_ms() + STOP_MS;
+    while (control->calls > 0 && time_monotonic_ms() < until_ms) {
+        uv_sleep(STOP_LOOK_MS);
+        queue_port_run(control->port);
+    }
+}
+
 void control_stop(struct control *control)
 {
     if (!control->listening)
         return;
     control->listening = false;
+    unlink(control->path); /* while we are here: later it may be that of the next daemon */
     scanner_stop(&control->scanner);
     maintenance_stop(control);
+    await_calls(control);
     queue_port_free(&control->port);
     uv_close((uv_handle_t *)&control->port_async, NULL);
     uv_close((uv_handle_t *)&control->listener, NULL);
@@ -399,9 +413,10 @@ void control_free(struct control **controlp)
     struct control *control = *controlp;
     if (control == NULL)
         return;
-    if (control->fd >= 0)
+    if (control->fd >= 0) { /* it never served */
         close(control->fd);
-    unlink(control->path);
+        unlink(control->path);
+    }
     free(control->path);
     free(control);
     *controlp = NULL;

@@ -41,8 +41,9 @@ MUST_USE int control_new(const char *path, uid_t uid, gid_t gid, struct control 
 MUST_USE int control_start(struct control *control, uv_loop_t *main_loop, struct queue *queue,
                            struct log *log, const struct control_hooks *hooks, char *error,
                            size_t error_size);
-/* Ends all clients and closes the handles (run the main loop once more); before queue_close. */
+/* Removes the socket file, ends all clients and closes the handles (run the main loop once more);
+ * before queue_close. Waits, 10 s at most, until the writer has done what it was asked for. */
 void control_stop(struct control *control);
-void control_free(struct control **controlp); /* removes the socket file */
+void control_free(struct control **controlp); /* the socket file too, if it was never started */
 
 #endif

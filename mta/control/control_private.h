@@ -57,6 +57,7 @@ struct control {
     struct scanner *scanner;
     struct maintenance *maintenance; /* at work, or NULL */
     size_t summaries;                /* at work: each holds a table */
+    size_t calls;                    /* of verbs, with the writer */
     struct control_client *clients;
     size_t client_count;
 };

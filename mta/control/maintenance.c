@@ -33,6 +33,7 @@ struct maintenance {
     char *pending;      /* lines with their ends, or bytes of a backup; */
     size_t taken_len;   /* these of them are gone, */
     size_t pending_len; /* these wait */
+    bool stuck;         /* the client took nothing for STUCK_MS */
     bool ended;
     /* of a thread that has ended: */
     int code; /* QUEUE_... */
@@ -67,7 +68,11 @@ static bool hand_over(const void *bytes, size_t len, void *ctx)
     (void)pthread_mutex_lock(&m->lock);
     while (m->pending_len >= PENDING_MAX && fine && !atomic_load(&m->stop))
         fine = pthread_cond_timedwait(&m->taken, &m->lock, &until) == 0;
-    fine = fine && !atomic_load(&m->stop);
+    if (!fine) { /* nothing may be missing in between: that is the end of it */
+        m->stuck = true;
+        atomic_store(&m->stop, true);
+    }
+    fine = !atomic_load(&m->stop);
     if (fine) {
         if (m->taken_len > 0)
             memmove(m->pending, m->pending + m->taken_len, m->pending_len);
@@ -134,8 +139,10 @@ static void free_when_closed(uv_handle_t *handle)
 static void end(struct maintenance *m)
 {
     struct control_client *client = m->client;
+    (void)pthread_mutex_lock(&m->lock); /* else a thread that is about to wait would miss it */
     atomic_store(&m->stop, true);
     (void)pthread_cond_signal(&m->taken);
+    (void)pthread_mutex_unlock(&m->lock);
     (void)pthread_join(m->thread, NULL);
     m->control->maintenance = NULL;
     m->client = NULL;
@@ -149,6 +156,10 @@ static void end(struct maintenance *m)
 
 static void send_result(struct maintenance *m, struct control_client *client)
 {
+    if (m->stuck) {
+        control_fail(client, "given up: mtactl took nothing for 30 s");
+        return;
+    }
     if (m->code < 0) {
         control_fail(client, m->error[0] != '\0' ? m->error : queue_error_text(m->code));
         return;

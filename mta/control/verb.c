@@ -198,7 +198,9 @@ static void log_step(const struct walk *walk, bool whole)
     char text[128];
     selector_text(&walk->selector, selector, sizeof selector);
     (void)snprintf(text, sizeof text, "%s by an admin%s", verb->row->name,
-                   whole ? "" : ", cut short: mtactl left or mtad stops");
+                   walk->failure < 0 ? ", cut short: the queue cannot be read"
+                   : whole           ? ""
+                                     : ", cut short: mtactl left or mtad stops");
     log_event(walk->client->control->log, LOG_LEVEL_INFO, "queue", LOG_T("text", text),
               LOG_T("selector", selector), LOG_I("count", (int64_t)verb->messages),
               LOG_I("units", (int64_t)verb->units_done), LOG_I("failed", (int64_t)verb->failed));

@@ -202,6 +202,7 @@ static void take_out(struct verb_call *call)
     if (call->next != NULL)
         call->next->prev = call->prev;
     verb->outstanding--;
+    call->walk->client->control->calls--;
     verb->logged_bytes -= buf_len(&call->removed);
 }
 
@@ -238,6 +239,7 @@ static void call_writer(struct walk *walk, struct verb_call *call)
         call->next->prev = call;
     verb->calls = call;
     verb->outstanding++;
+    control->calls++;
     verb->logged_bytes += buf_len(&call->removed);
     control_hold(walk->client);
     queue_admin(control->queue, control->port, verb->row->verb, call->id, call->units, unit_count,

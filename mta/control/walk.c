@@ -187,6 +187,8 @@ static void finish(struct walk *walk)
     int code = walk->kind->finish(walk);
     if (code < 0)
         control_step_wait(client);
+    else if (walk->failure < 0)
+        control_fail(client, queue_error_text(walk->failure));
     else
         control_finish(client, code);
 }
@@ -212,13 +214,11 @@ void control_walk_step(struct control_client *client)
 {
     struct walk *walk = client->walk;
     bool away = walk->stepping || walk->phase == WALK_SETTLING; /* with another thread */
-    if (!away && walk->failure < 0)
-        control_fail(client, queue_error_text(walk->failure));
-    else if (!away && control_has_left(client))
+    if (!away && control_has_left(client))
         control_close(client);
     else if (away || must_rest(walk))
         control_step_wait(client);
-    else if (walk->phase == WALK_DONE)
+    else if (walk->phase == WALK_DONE || walk->failure < 0)
         finish(walk);
     else if (walk->phase == WALK_SETTLE)
         settle(walk);

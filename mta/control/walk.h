@@ -30,8 +30,9 @@ struct walk_kind {
     /* Main loop. NULL: never. */
     bool (*must_wait)(const struct walk *walk);
     void (*after_step)(struct walk *walk);
-    /* Main loop, all has been seen: the last lines. @return the exit code, or -1: something is
-     * under way; control_step_resume() when it has ended */
+    /* Main loop, all has been seen, or walk->failure says why not (the client is told after this):
+     * the last lines. @return the exit code, or -1: something is under way; control_step_resume()
+     * when it has ended */
     int (*finish)(struct walk *walk);
     void (*free)(struct walk *walk); /* also of one that was cut short */
 };

@@ -134,15 +134,64 @@ static void test_stop_while_scanning(void **state)
     close(fd);
 }
 
-/* The teardown frees what the writer was asked for and will not answer any more. */
+static size_t count_events(const char *path, const char *event)
+{
+    char line[4096];
+    size_t count = 0;
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        count += strstr(line, event) != NULL;
+    (void)fclose(file);
+    return count;
+}
+
+/* What the writer was asked for is done all the same, so it is told. */
 static void test_stop_with_verbs_under_way(void **state)
 {
     struct bed *bed = *state;
+    char path[160];
+    char error[256];
+    (void)snprintf(path, sizeof path, "%s/log", bed->fixture->folder);
+    const struct log_options options = {
+        .level = LOG_LEVEL_INFO, .target = LOG_TO_FILE, .file = path};
     accept_wide_messages(bed);
+    assert_int_equal(log_open(&options, &bed->control->log, error, sizeof error), 0);
+    struct log *log = bed->control->log;
     int fd = connect_client(bed);
     send_text(bed, fd, "{\"command\":\"delete\",\"all\":true}\n", 32);
     turn_until_outstanding(bed);
+    control_stop(bed->control);
+    uv_run(&bed->loop, UV_RUN_DEFAULT);
+    fixture_settle(bed->fixture);
+    log_close(&log);
+    size_t left = (size_t)fixture_counts(bed->fixture).messages;
+    assert_in_range(left, 0, 99);
+    assert_int_equal(count_events(path, "\"removed\""), 8 * (100 - left));
+    assert_int_equal(unlink(path), 0);
     close(fd);
+}
+
+/* The store fails in the middle: what was done until then is told before the error. */
+static void test_walk_fails_half_way(void **state)
+{
+    struct bed *bed = *state;
+    size_t len = 0;
+    unsigned long long count = 0;
+    accept_wide_messages(bed);
+    int fd = connect_client(bed);
+    send_text(bed, fd, "{\"command\":\"hold\",\"all\":true,\"lines\":0}\n", 41);
+    turn_until_outstanding(bed);
+    bed->control->clients->walk->failure = QUEUE_ERR_IO;
+    char *answer = read_all(bed, fd, &len);
+    assert_int_equal(sscanf(answer, "{\"count\":%llu,", &count), 1);
+    assert_in_range(count, 1, 100);
+    assert_int_equal(fixture_counts(bed->fixture).units_held, count);
+    const char *end = strchr(answer, '\n') + 1;
+    assert_memory_equal(end, "{\"error\":", 9);
+    assert_string_equal(strchr(end, '\n'), "\n");
+    close(fd);
+    free(answer);
 }
 
 static void test_too_many_clients(void **state)
@@ -192,6 +241,7 @@ int main(void)
         BED_TEST(test_client_leaves_while_listing),
         BED_TEST(test_client_leaves_with_verbs_under_way),
         BED_TEST(test_stop_with_verbs_under_way),
+        BED_TEST(test_walk_fails_half_way),
         BED_TEST(test_client_leaves_while_scanning),
         BED_TEST(test_stop_while_scanning),
         BED_TEST(test_too_many_clients),

@@ -153,12 +153,27 @@ static void test_socket_file(void **state)
     assert_non_null(strstr(error, "longer than"));
 }
 
+/* The next daemon may have made its socket before the one that ends is all gone. */
+static void test_socket_of_the_next(void **state)
+{
+    struct bed *bed = *state;
+    struct control *next = NULL;
+    char error[512];
+    control_stop(bed->control);
+    uv_run(&bed->loop, UV_RUN_DEFAULT);
+    if (control_new(bed->path, (uid_t)-1, (gid_t)-1, &next, error, sizeof error) < 0)
+        fail_msg("%s", error);
+    control_free(&bed->control);
+    assert_int_equal(access(bed->path, F_OK), 0);
+    bed->control = next;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BED_TEST(test_wrong_requests), BED_TEST(test_too_long_or_too_deep),
         BED_TEST(test_byte_by_byte),   BED_TEST(test_status_and_reload),
-        BED_TEST(test_socket_file),
+        BED_TEST(test_socket_file),    BED_TEST(test_socket_of_the_next),
     };
     (void)signal(SIGPIPE, SIG_IGN); /* as mtad does */
     return cmocka_run_group_tests(tests, NULL, NULL);
