@@ -206,15 +206,17 @@ static int mend_units(struct look *look, struct queue_bytes *row_bytes)
     return 0;
 }
 
+/* The head at hand stays as it was: the rows in the snapshot are read by it. */
 static int mend_sums(struct look *look)
 {
     struct queue_bytes row = {0};
+    struct queue_head head = look->head;
     struct queue_row_key key = queue_row_key(look->id, QUEUE_ROW_HEAD, 0);
     int rc = mend_units(look, &row);
-    look->head.open = look->open_sum;
-    look->head.fresh = look->fresh_sum;
+    head.open = look->open_sum;
+    head.fresh = look->fresh_sum;
     row.len = 0;
-    queue_head_write(&row, look->id, &look->head, look->units, look->rcpts);
+    queue_head_write(&row, look->id, &head, look->units, look->rcpts);
     if (rc == 0)
         rc = check_put(look->check, QUEUE_DB_MESSAGE, key.bytes, key.len, row.p, row.len);
     queue_bytes_deinit(&row);

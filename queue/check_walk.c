@@ -1,6 +1,6 @@
 /* queue/check_walk.c - everything that is keyed by a message's id, read side by side in one pass:
  * so that no database is looked up at random and what belongs to nothing shows. */
-#include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 #include "queue/body.h"
@@ -179,8 +179,7 @@ static int look_at_damaged(struct check *check, struct check_walk *walk, uint64_
 
 /* ---- one id ---- */
 
-/* A record that is there twice: the one that can be read counts. */
-static int look_at_twice(struct check *check, struct check_walk *walk, uint64_t id)
+static int drop_aside(struct check *check, struct check_walk *walk, uint64_t id)
 {
     char text[QUEUE_ID_TEXT];
     while (check_rows_at(&walk->damaged, id)) {
@@ -196,6 +195,36 @@ static int look_at_twice(struct check *check, struct check_walk *walk, uint64_t 
     return 0;
 }
 
+static int keep_beside(struct check *check, struct check_walk *walk, uint64_t id)
+{
+    char text[QUEUE_ID_TEXT];
+    while (check_rows_at(&walk->message, id)) {
+        int rc =
+            check_keep_foreign(check, QUEUE_DB_MESSAGE, &walk->message.key, &walk->message.value);
+        if (rc == 0)
+            rc = check_rows_next(&walk->message);
+        if (rc != 0)
+            return rc;
+    }
+    queue_id_text(id, text);
+    check_problem(check, CHECK_KEY,
+                  "message %s is set aside, but rows of it are in the queue as well", text);
+    return 0;
+}
+
+/* A record that is there twice: the one in the queue counts if it can be read. If not, the one set
+ * aside may be all there is of the message. Rows of the other are left behind. */
+static int look_at_twice(struct check *check, struct check_walk *walk, uint64_t id)
+{
+    struct queue_message *message = NULL;
+    const char *reason = NULL;
+    int found = queue_message_load(&check->queue->store, check->txn, id, &message, &reason);
+    queue_message_free(&message);
+    if (found == QUEUE_ERR_IO)
+        return EIO;
+    return found == 0 ? drop_aside(check, walk, id) : keep_beside(check, walk, id);
+}
+
 static int visit(struct check *check, struct check_walk *walk, uint64_t id)
 {
     bool incoming = check_rows_at(&walk->incoming, id);
@@ -205,13 +234,16 @@ static int visit(struct check *check, struct check_walk *walk, uint64_t id)
     if (incoming && !head && queue_sweep_is_removed(&walk->incoming.value))
         return 0; /* it has left; what is here is about to be removed */
     check->interrupted += incoming ? 1 : 0;
-    if (check_rows_at(&walk->message, id)) {
-        int rc = check_rows_at(&walk->damaged, id) ? look_at_twice(check, walk, id) : 0;
-        return rc == 0 ? check_message(check, walk, id) : rc;
-    }
+    int rc = 0;
+    if (check_rows_at(&walk->message, id) && check_rows_at(&walk->damaged, id))
+        rc = look_at_twice(check, walk, id);
+    if (rc != 0)
+        return rc;
+    if (check_rows_at(&walk->message, id))
+        return check_message(check, walk, id);
     if (check_rows_at(&walk->damaged, id))
         return look_at_damaged(check, walk, id);
-    int rc = look_at_stray_attempts(check, walk, id);
+    rc = look_at_stray_attempts(check, walk, id);
     if (rc == 0)
         rc = look_at_stray_fresh(check, walk, id);
     if (rc == 0 && !incoming && check_rows_at(&walk->body, id))

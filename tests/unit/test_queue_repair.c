@@ -257,6 +257,33 @@ static void miscount_list(struct hand *hand)
     queue_bytes_deinit(&out);
 }
 
+/* All recipients of the long list have ended but one that is deferred, and no sum says so. */
+static void end_most_of_list(struct hand *hand)
+{
+    struct queue_head head;
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    uint8_t head_row[8192];
+    uint8_t row[8192];
+    struct queue_row_key key = head_of(LIST);
+    size_t len = get(hand, QUEUE_DB_MESSAGE, key.bytes, key.len, head_row, sizeof head_row);
+    assert_null(queue_head_read(&head, ids[LIST], head_row, len, units, rcpts));
+    for (uint32_t n = 0; queue_row_items(LONG_LIST, n) > 0; n++) {
+        struct queue_bytes out = {0};
+        size_t items = queue_row_items(LONG_LIST, n);
+        key = queue_row_key(ids[LIST], QUEUE_ROW_RCPTS, n);
+        len = get(hand, QUEUE_DB_MESSAGE, key.bytes, key.len, row, sizeof row);
+        assert_null(queue_rcpts_read(&head, ids[LIST], n, row, len, rcpts));
+        for (size_t i = 0; i < items; i++) {
+            if (n != 0 || i != 3)
+                rcpts[i].state = QUEUE_RCPT_DELIVERED;
+        }
+        queue_rcpts_write(&out, ids[LIST], n, rcpts, items);
+        put(hand, QUEUE_DB_MESSAGE, key.bytes, key.len, out.p, out.len);
+        queue_bytes_deinit(&out);
+    }
+}
+
 /* The record of NEW, every recipient of which has ended. */
 static void end_all(struct hand *hand)
 {
@@ -459,6 +486,21 @@ static void twice(struct hand *hand)
     put(hand, QUEUE_DB_DAMAGED, key, sizeof key, "why", 3);
 }
 
+/* NEW is set aside as it should be, but a row is left where it was. */
+static void left_beside(struct hand *hand)
+{
+    uint8_t aside[9];
+    uint8_t row[8192];
+    struct queue_row_key key = head_of(NEW);
+    size_t len = get(hand, QUEUE_DB_MESSAGE, key.bytes, key.len, row, sizeof row);
+    twice(hand);
+    queue_be64_put(aside, ids[NEW]);
+    aside[8] = 'V';
+    put(hand, QUEUE_DB_DAMAGED, aside, sizeof aside, row, len);
+    del(hand, QUEUE_DB_MESSAGE, key.bytes, key.len);
+    foreign_list_row(hand);
+}
+
 static void aside_without_reason(struct hand *hand)
 {
     uint8_t key[9];
@@ -483,6 +525,7 @@ static const struct {
     {extend_body, "bytes beyond its end", IDS, 0},
     {orphan_body, "whose record is not there", IDS, 1},
     {miscount_list, "counts other open recipients than it has", IDS, 0},
+    {end_most_of_list, "counts other open recipients than it has", IDS, 0},
     {end_all, "each of its recipients has ended", IDS - 1, 0},
     {lose_due, "the order of work does not have it", IDS, 0},
     {move_due, "that it does not want", IDS, 0},
@@ -508,6 +551,7 @@ static const struct {
     {foreign_message_row, "a key that no version writes", IDS, 1},
     {foreign_list_row, "a row that does not belong to it", IDS, 1},
     {twice, "set aside as well", IDS, 0},
+    {left_beside, "rows of it are in the queue as well", IDS - 1, 2},
     {aside_without_reason, "without a reason", IDS, 1},
 };
 
@@ -590,6 +634,37 @@ static void test_each_damage(void **state)
     }
 }
 
+static uint64_t kept_bytes;
+
+/* Of NEW's record, among what is set aside. */
+static void note_kept(struct hand *hand)
+{
+    MDB_val key;
+    MDB_val value;
+    MDB_cursor *cursor = NULL;
+    kept_bytes = 0;
+    assert_int_equal(mdb_cursor_open(hand->txn, hand->store.dbi[QUEUE_DB_DAMAGED], &cursor), 0);
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        const uint8_t *p = key.mv_data;
+        if (key.mv_size == 9 && p[8] == 'V' && queue_be64_get(p) == ids[NEW])
+            kept_bytes += value.mv_size;
+    }
+    mdb_cursor_close(cursor);
+}
+
+/* What was set aside can be all there is of a message: it goes only for a better one. */
+static void test_what_was_set_aside_stays(void **state)
+{
+    struct fixture *f = *state;
+    damage(f, left_beside);
+    damage(f, note_kept);
+    uint64_t before = kept_bytes;
+    assert_true(before > 50);
+    (void)checked(f, true);
+    damage(f, note_kept);
+    assert_int_equal(kept_bytes, before);
+}
+
 static void test_all_damages_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -612,6 +687,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_damage),
+        cmocka_unit_test_setup_teardown(test_what_was_set_aside_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_all_damages_at_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
