@@ -1,7 +1,7 @@
-/* queue/damaged.c - records that do not decode: moved to database `damaged` byte for byte, told
- * once, never in the way of anything else. Body rows stay where they are. A row of `due` that leads
- * to no message is dropped when a reader meets it: a damaged record cannot say where its rows are.
- */
+/* queue/damaged.c - records that do not decode, or whose message's bytes are damaged: moved to
+ * database `damaged` byte for byte, told once, never in the way of anything else. Body rows stay
+ * where they are. A row of `due` that leads to no message is dropped when a reader meets it: a
+ * record that does not decode cannot say where its rows are. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +9,7 @@
 #include "queue/batch.h"
 #include "queue/body.h"
 
-#define KEY_MAX    511 /* LMDB's */
-#define REASON_MAX 200
+#define KEY_MAX 511 /* LMDB's */
 
 static void damaged_key(uint8_t key[9], uint64_t id, char kind)
 {
@@ -66,6 +65,36 @@ static uint64_t less(uint64_t value, uint64_t part)
     return value > part ? value - part : 0;
 }
 
+/* A record of one row that can be read (the message's bytes cannot): its units leave the order of
+ * work and the counters. Others cannot tell, or are too many for one transaction. bytes_out: what
+ * the counters have of the message's bytes. */
+static int take_out(struct queue_batch *batch, uint64_t id, uint64_t *bytes_out)
+{
+    struct queue_edit edit = {.batch = batch, .id = id};
+    struct queue_row_key k = queue_row_key(id, QUEUE_ROW_HEAD, 0);
+    MDB_val key = queue_val(k.bytes, k.len);
+    MDB_val value;
+    int rc = mdb_get(batch->txn, queue_batch_db(batch, QUEUE_DB_MESSAGE), &key, &value);
+    if (rc == 0)
+        queue_bytes_add(&edit.head_bytes, value.mv_data, value.mv_size);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return rc;
+    if (queue_head_read(&edit.head, id, edit.head_bytes.p, edit.head_bytes.len, edit.units,
+                        edit.rcpts) != NULL) {
+        queue_edit_deinit(&edit);
+        return queue_body_sum(&batch->queue->store, batch->txn, id, bytes_out);
+    }
+    *bytes_out = edit.head.body_bytes;
+    uint32_t count = queue_head_is_whole(&edit.head) ? edit.head.unit_count : 0;
+    rc = 0;
+    for (uint32_t i = 0; i < count && rc == 0; i++) {
+        struct queue_unit_row gone = {.domain = edit.units[i].domain};
+        rc = queue_edit_place(&edit, i, &edit.units[i], &gone);
+    }
+    queue_edit_deinit(&edit);
+    return rc;
+}
+
 static int drop_fresh(struct queue_batch *batch, const uint8_t id[8], uint32_t *units_out)
 {
     MDB_dbi dbi = queue_batch_db(batch, QUEUE_DB_FRESH);
@@ -91,13 +120,13 @@ int queue_set_aside(struct queue_batch *batch, uint64_t id, const char *reason)
     damaged_key(key_bytes, id, 'R');
     MDB_val key = queue_val(key_bytes, sizeof key_bytes);
     MDB_val value = queue_val(reason, strlen(reason));
-    int rc = move_rows(batch, id_bytes);
+    int rc = take_out(batch, id, &body);
+    if (rc == 0)
+        rc = move_rows(batch, id_bytes);
     if (rc == 0)
         rc = mdb_put(batch->txn, queue_batch_db(batch, QUEUE_DB_DAMAGED), &key, &value, 0);
     if (rc == 0)
         rc = drop_fresh(batch, id_bytes, &fresh);
-    if (rc == 0)
-        rc = queue_body_sum(&batch->queue->store, batch->txn, id, &body);
     if (rc != 0)
         return rc;
     state->units_fresh = less(state->units_fresh, fresh);

@@ -322,7 +322,35 @@ static void missing_bytes_are_seen(void **state)
     assert_int_equal(queue_read_damaged(f->queue, add_found, &found), 0);
     assert_int_equal(found.count, 1);
     assert_non_null(strstr(found.reasons[0], "missing"));
-    assert_true(found.bytes[0] > 50); /* its record is kept */
+    assert_true(found.bytes[0] > 50);             /* its record is kept */
+    assert_int_equal(fixture_counts(f).bytes, 0); /* not only those that are left of it */
+}
+
+/* Its record can still be read, so that it leaves the order of work and the counters at once. */
+static void damaged_bytes_leave_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t ids[2];
+    static char body[100000];
+    char got;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(fixture_accept(f, "a@x.example b@y.example", body, sizeof body, &ids[i]),
+                         0);
+        meddle(f, "body", drop_second_row, ids[i]);
+    }
+    assert_int_equal(fixture_admin(f, ids[0], QUEUE_VERB_HOLD), 0);
+    assert_int_equal(fixture_record(f, ids[1], 0, 0, QUEUE_RCPT_WAITING, 100), 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(queue_read_body(f->queue, ids[i], sizeof body - 1, &got, 1), 1);
+        assert_int_equal(queue_read_body(f->queue, ids[i], 4100, &got, 1), QUEUE_ERR_DAMAGED);
+    }
+    await_damaged(f, 2);
+    struct queue_counts counts = fixture_counts(f);
+    assert_int_equal(counts.units_held, 0);
+    assert_int_equal(counts.units_deferred, 0);
+    assert_int_equal(counts.units_fresh, 0);
+    assert_int_equal(counts.bytes, 0);
+    assert_int_equal(nexts(f), 0);
 }
 
 static void flip_last_row(MDB_txn *txn, MDB_dbi dbi, uint64_t id)
@@ -499,6 +527,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_outcome_sets_it_aside_too, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_bytes_are_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_in_a_large_body_is_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_bytes_leave_nothing_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_further_row, setup, teardown),
         cmocka_unit_test_setup_teardown(lost_counters_are_counted_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(the_sweep_never_touches_an_accepted_message, setup,
