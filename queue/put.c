@@ -264,8 +264,9 @@ static void report_pieces(struct queue *queue, struct queue_job *job, int result
 {
     struct queue_put *put = of_pieces(job);
     (void)queue;
+    /* Undecided is only the room they take: the message is not accepted, and may be refused. */
     if (result != 0)
-        put->error = result;
+        put->error = result == QUEUE_ERR_UNSURE ? QUEUE_ERR_IO : result;
     if (put->error != 0)
         drop_all(put);
 }

@@ -347,6 +347,50 @@ static void a_failed_sweep_is_tried_again(void **state)
     assert_true(fixture_counts(f).file_bytes < sizeof body / 2);
 }
 
+/* A message whose bytes are undecided is none, whatever becomes of them: it is refused, and nothing
+ * of it stays. */
+static void an_undecided_piece(struct fixture *f, enum fault which)
+{
+    static char piece[QUEUE_PIECE_MAX];
+    struct fixture_envelope e;
+    char space[512];
+    struct queue_put *put = NULL;
+    struct answer answer = {ANSWER_NONE, 0};
+    uint64_t old = 0;
+    uint64_t id = 0;
+    fixture_envelope(&e, "b@y.example", space);
+    assert_int_equal(fixture_accept(f, "a@x.example", "old", 3, &old), 0);
+    assert_int_equal(queue_put_begin(f->queue, f->port, &put, &id), 0);
+    assert_int_equal(queue_put_piece(put, piece, sizeof piece, NULL, NULL), 0);
+    for (int i = 0; i < 500 && fixture_counts(f).file_bytes < sizeof piece; i++)
+        usleep(2000);
+    set_fault(which, 1000);
+    assert_int_equal(queue_put_piece(put, piece, sizeof piece, NULL, NULL), 0);
+    for (int i = 0; i < 500 && is_there(f, old, "old"); i++)
+        usleep(2000);
+    set_fault(FAULT_NONE, 0);
+    for (int i = 0; i < 40 && !is_there(f, old, "old"); i++)
+        usleep(100000);
+    fixture_settle(f);
+    queue_put_commit(put, &e.envelope, fixture_on_done, &answer);
+    assert_int_equal(fixture_result(f, &answer), QUEUE_ERR_IO);
+    for (int i = 0; i < 500 && fixture_counts(f).file_bytes >= sizeof piece; i++)
+        fixture_settle(f);
+    assert_true(fixture_counts(f).file_bytes < sizeof piece);
+    assert_true(is_there(f, old, "old"));
+    assert_int_equal(fixture_counts(f).messages, 1);
+}
+
+static void an_undecided_piece_fails_the_message(void **state)
+{
+    an_undecided_piece(*state, FAULT_META_BROKEN);
+}
+
+static void and_if_it_was_stored_after_all(void **state)
+{
+    an_undecided_piece(*state, FAULT_META_LATE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +398,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_commit_that_arrived_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(outcomes_go_on_when_full, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_piece_fails_the_message, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_undecided_piece_fails_the_message, setup, teardown),
+        cmocka_unit_test_setup_teardown(and_if_it_was_stored_after_all, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_and_not_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_and_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(undecided_outcome_and_stored, setup, teardown),
