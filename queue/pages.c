@@ -29,6 +29,8 @@
 
 enum { PAGE_BRANCH = 0x01, PAGE_LEAF = 0x02, PAGE_OVERFLOW = 0x04, PAGE_META = 0x08 };
 enum { NODE_BIG = 0x01, NODE_DB = 0x02, NODE_DUPS = 0x04 };
+/* Of the kind of a table; beside them the description of the free pages has LMDB's own flags. */
+enum { KIND_ALL = 0x7E, KIND_INTEGER_KEYS = 0x08 };
 
 struct tree { /* a database as its description tells */
     char name[64];
@@ -40,7 +42,7 @@ struct tree { /* a database as its description tells */
 };
 
 struct meta {
-    uint64_t map_bytes, last_page, txnid;
+    uint64_t last_page, txnid;
     uint32_t page_bytes;
     struct tree free, main;
 };
@@ -131,7 +133,7 @@ static bool read_meta(struct meta *meta, const uint8_t *page)
     if ((native16(page + 10) & PAGE_META) == 0 || native32(p) != MAGIC ||
         native32(p + 4) != VERSION)
         return false;
-    *meta = (struct meta){.map_bytes = native64(p + 16), .page_bytes = native32(p + 24)};
+    *meta = (struct meta){.page_bytes = native32(p + 24)};
     read_tree(&meta->free, p + TREES, "of free pages");
     read_tree(&meta->main, p + TREES + DB, "of databases");
     meta->free.is_free = true;
@@ -139,6 +141,8 @@ static bool read_meta(struct meta *meta, const uint8_t *page)
     meta->last_page = native64(p + TREES + 2 * (size_t)DB);
     meta->txnid = native64(p + TREES + 2 * (size_t)DB + 8);
     uint32_t bytes = meta->page_bytes;
+    if (meta->main.flags != 0 || (meta->free.flags & KIND_ALL) != KIND_INTEGER_KEYS)
+        return false;
     return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) == 0;
 }
 

@@ -165,6 +165,33 @@ static void test_random_flips(void **state)
     free(image.bytes);
 }
 
+/* In both headers, so that it is the newest one's. */
+static void flip_flag(struct image *image, size_t at, unsigned bit)
+{
+    for (size_t meta = 0; meta < 2; meta++)
+        image->bytes[meta * PAGE + at + bit / 8] ^= (uint8_t)(1U << bit % 8);
+    put_image(image, image->len);
+}
+
+/* LMDB ends the process over a table of databases that says it has duplicates. */
+static void test_flags_of_the_tables(void **state)
+{
+    enum { FREE_FLAGS = 16 + 24 + 4, MAIN_FLAGS = FREE_FLAGS + 48, DUPLICATES = 2 };
+    struct fixture *f = *state;
+    struct image image;
+    take_image(f, &image);
+    for (unsigned bit = 0; bit < 16; bit++) {
+        flip_flag(&image, MAIN_FLAGS, bit);
+        assert_true(problems_of(f) > 0);
+        flip_flag(&image, MAIN_FLAGS, bit);
+    }
+    flip_flag(&image, FREE_FLAGS, DUPLICATES);
+    assert_true(problems_of(f) > 0);
+    flip_flag(&image, FREE_FLAGS, DUPLICATES);
+    assert_int_equal(problems_of(f), 0);
+    free(image.bytes);
+}
+
 static void test_not_a_store(void **state)
 {
     struct fixture *f = *state;
@@ -186,9 +213,8 @@ static void test_not_a_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_each_page_overwritten),
-        cmocka_unit_test(test_random_flips),
+        cmocka_unit_test(test_cut_short),    cmocka_unit_test(test_each_page_overwritten),
+        cmocka_unit_test(test_random_flips), cmocka_unit_test(test_flags_of_the_tables),
         cmocka_unit_test(test_not_a_store),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
