@@ -29,7 +29,7 @@
 #define REST       3                /* times as long as the step, if mail waits */
 #define PASSES_MAX 3
 #define HOLE_PAGES 2048              /* one call's work stays short */
-#define PART_PAGES ((size_t)1 << 16) /* of the list, taken at once */
+#define PART_PAGES ((size_t)1 << 16) /* of the list, looked at in one go */
 
 struct compact_place { /* in the list: a transaction, and how many of its pages are done */
     uint64_t key;
@@ -49,8 +49,9 @@ struct queue_compact {
     uint64_t pages;
     uint8_t *done;  /* a bit a page: punched in this run */
     uint8_t *now;   /* a bit a page: in the part at hand, to be punched */
-    uint64_t *part; /* its pages */
+    uint64_t *part; /* its pages that are not done yet */
     size_t part_count;
+    size_t part_looked; /* entries of the list that were looked at for it */
     /* of the step */
     int fd;
     uint64_t oldest; /* transaction that somebody may still read */
@@ -214,8 +215,8 @@ static void clear_bit(uint8_t *map, uint64_t page)
     map[page / 8] &= (uint8_t) ~(1U << page % 8);
 }
 
-/* One record of the list: its length, then the pages. @return false: the part is full before its
- * end */
+/* One record of the list: its length, then the pages. @return false: the part ends before it does
+ */
 static bool take_record(struct compact_place *place, struct queue_compact *compact,
                         const MDB_val *value)
 {
@@ -227,8 +228,9 @@ static bool take_record(struct compact_place *place, struct queue_compact *compa
     if (value->mv_size < sizeof count || count > value->mv_size / 8 - 1)
         count = 0; /* not a list */
     for (; place->index < count; place->index++) {
-        if (compact->part_count == PART_PAGES)
+        if (compact->part_looked == PART_PAGES)
             return false;
+        compact->part_looked++;
         memcpy(&page, list + 8 * (place->index + 1), sizeof page);
         if (page < 2 || page >= compact->pages || has_bit(compact->done, page))
             continue;
@@ -246,7 +248,7 @@ static int take_part(struct compact_place *place, struct queue_compact *compact,
     uint64_t of = place->key;
     MDB_val key = queue_val(&of, sizeof of);
     MDB_val value;
-    compact->part_count = 0;
+    compact->part_count = compact->part_looked = 0;
     int rc = mdb_cursor_open(txn, 0, &cursor);
     if (rc != 0)
         return rc;
@@ -321,7 +323,7 @@ static int punch_list(struct queue_compact *compact, struct queue *queue, MDB_tx
         if (rc != 0 || compact->full) /* the same part again, less what is done */
             return rc;
         compact->place = end;
-        if (taken != 0)
+        if (taken != 0 || is_over(compact, queue))
             return taken;
     }
 }
