@@ -69,10 +69,9 @@ static uint32_t plus_one(uint32_t n)
     return n < UINT32_MAX ? n + 1 : n;
 }
 
-/* @return whether the unit differs now */
+/* What is due already keeps its place in line. @return true: the scheduler is told all the same */
 static bool set_due_now(const struct queue_edit *edit, struct queue_unit_row *unit)
 {
-    /* What is due already keeps its place in line; the scheduler is told once more all the same. */
     if (unit->due_unix_ms == 0 || unit->due_unix_ms > now_ms(edit))
         unit->due_unix_ms = now_ms(edit);
     return true;

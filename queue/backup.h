@@ -13,7 +13,6 @@
 #define QUEUE_BACKUP_HEAD  8                   /* octets of a block's header */
 #define QUEUE_BACKUP_BLOCK ((size_t)256 << 10) /* a block is closed when it has so many bytes */
 #define QUEUE_BACKUP_MAX   ((size_t)64 << 20)  /* and never has more */
-#define QUEUE_BACKUP_ROW   7                   /* octets of a row's header */
 
 /* '\0': the database is not copied. */
 static inline char queue_backup_letter(enum queue_db db)

@@ -42,7 +42,7 @@ struct queue_batch *queue_batch_new(struct queue *queue);
 void queue_batch_free(struct queue_batch **batchp);
 /* @return LMDB's code */
 int queue_batch_begin(struct queue_batch *batch);
-/* Write the counters and commit. last_txn_out: this transaction's number. @return LMDB's code */
+/* Write the counters and commit. txn_out: this transaction's number. @return LMDB's code */
 int queue_batch_commit(struct queue_batch *batch, uint64_t *txn_out);
 void queue_batch_abort(struct queue_batch *batch);
 /* Call the options' functions with what gathered. */

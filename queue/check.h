@@ -87,7 +87,7 @@ int check_folder(const char *folder, bool repair, queue_line_fn line, void *ctx,
 /* ---- the walks; each @return LMDB's code, CHECK_STOPPED ---- */
 int check_messages(struct check *check); /* check_walk.c: everything that is keyed by id */
 int check_due(struct check *check);      /* check_due.c: `due` and `next` */
-int check_meta(struct check *check);     /* check_meta.c: counters, `control`, unknown databases */
+int check_meta(struct check *check);     /* check_meta.c: counters, `control` */
 
 /* ---- check_walk.c: the rows of one database, in step with those of the others ---- */
 struct check_rows {

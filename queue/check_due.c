@@ -194,7 +194,8 @@ static int walk_due(struct check *check, bool look, uint64_t *lanes_out)
         if (rc != 0)
             break;
         bool stays = readable && (!check->repair || wanted == WANTED);
-        if (!stays || (lane_len > 0 && memcmp(key.mv_data, lane, lane_len) == 0))
+        if (!stays ||
+            (lane_len > 0 && key.mv_size > lane_len && memcmp(key.mv_data, lane, lane_len) == 0))
             continue;
         lane_len = queue_due_prefix(lane, row.domain, row.lane);
         rc = look_at_earliest(check, &row, lanes_out);

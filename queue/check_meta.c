@@ -1,9 +1,7 @@
-/* queue/check_meta.c - the counters against what was counted, and what else lies in the store. */
+/* queue/check_meta.c - the counters against what was counted, and `control`. */
 #include <string.h>
 
 #include "queue/check.h"
-
-#define ROWS_MAX 511
 
 static int count_damaged(struct check *check)
 {

@@ -292,13 +292,19 @@ static int put_in_place(struct restore *restore, char kept[256])
 {
     char from[PATH_BYTES];
     char to[PATH_BYTES];
+    char old[PATH_BYTES];
     int rc = restore->has_old && restore->holds_mail ? keep_old(restore, kept) : 0;
     if (rc < 0)
         return rc;
     path_in(from, restore->built, "data.mdb");
     path_in(to, restore->folder, "data.mdb");
-    if (rename(from, to) != 0)
-        return fail_errno(restore, "cannot put in place", to, errno);
+    if (rename(from, to) != 0) {
+        rc = fail_errno(restore, "cannot put in place", to, errno);
+        path_in(old, restore->folder, kept);
+        if (kept[0] != '\0')
+            (void)unlink(old); /* a second name only, of the queue that stays */
+        return rc;
+    }
     path_in(to, restore->folder, "lock.mdb"); /* LMDB's list of readers of the old one */
     (void)unlink(to);
     return sync_folder(restore);

@@ -292,14 +292,17 @@ int queue_store_reopen(struct queue_store *store, uint64_t *last_txn_out)
 uint64_t queue_store_used(struct queue_store *store, MDB_txn *txn)
 {
     uint64_t pages = 2; /* the two meta pages */
+    uint64_t page_bytes = PAGE;
     for (size_t i = 0; i < QUEUE_DB_COUNT + 2; i++) {
         MDB_stat stat;
         /* 0 is the list of free pages, 1 the table of databases */
         MDB_dbi dbi = i < QUEUE_DB_COUNT ? store->dbi[i] : (MDB_dbi)(i - QUEUE_DB_COUNT);
-        if (mdb_stat(txn, dbi, &stat) == 0)
-            pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+        if (mdb_stat(txn, dbi, &stat) != 0)
+            continue;
+        pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+        page_bytes = stat.ms_psize; /* the system's where the file was made */
     }
-    return pages * PAGE;
+    return pages * page_bytes;
 }
 
 int queue_store_append(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags)
