@@ -278,8 +278,7 @@ static void step_admin(struct queue *queue, struct queue_job *job, int result)
 
 static void report_admin(struct queue *queue, struct queue_job *job, int result)
 {
-    (void)queue;
-    queue_completion_post(((struct admin_job *)job)->completion, result);
+    queue_completion_post(&queue->answers, ((struct admin_job *)job)->completion, result);
 }
 
 static void release_admin(struct queue *queue, struct queue_job *job, int result)

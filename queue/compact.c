@@ -67,7 +67,7 @@ static void end(struct queue *queue, int result)
     queue->compact = NULL;
     queue->compact_progress.going = false;
     (void)pthread_mutex_unlock(&queue->lock);
-    queue_completion_post(compact->completion, result);
+    queue_completion_post(&queue->answers, compact->completion, result);
     free(compact->done);
     free(compact->now);
     free(compact->part);

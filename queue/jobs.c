@@ -72,11 +72,10 @@ void queue_wake(struct queue *queue)
         (void)pthread_cond_signal(&queue->wake);
 }
 
-void queue_submit(struct queue *queue, struct queue_job *job)
+void queue_submit_locked(struct queue *queue, struct queue_job *job)
 {
     struct queue_jobs *line = &queue->waiting[queue_job_line(job)];
     job->since_ns = queue_now_ns();
-    (void)pthread_mutex_lock(&queue->lock);
     if (queue->closing && job->grows)
         job->refused = QUEUE_ERR_CLOSED;
     queue_jobs_push(line, job);
@@ -85,6 +84,14 @@ void queue_submit(struct queue *queue, struct queue_job *job)
         atomic_store_explicit(&queue->accept_waits, true, memory_order_relaxed);
     if (job->urgent || line->count == 1 || line->count == LAZY_JOBS_MAX)
         queue_wake(queue);
+    if (queue->awaited > 0 && queue->waiting[QUEUE_LINE_ACCEPT].count >= queue->awaited)
+        (void)pthread_cond_signal(&queue->wake);
+}
+
+void queue_submit(struct queue *queue, struct queue_job *job)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    queue_submit_locked(queue, job);
     (void)pthread_mutex_unlock(&queue->lock);
 }
 
@@ -118,7 +125,6 @@ static int64_t company_deadline(const struct queue *queue)
 
 static void sleep_until(struct queue *queue, int64_t deadline_ns)
 {
-    queue->idle = true;
     if (deadline_ns == INT64_MAX) {
         (void)pthread_cond_wait(&queue->wake, &queue->lock);
     } else {
@@ -126,26 +132,29 @@ static void sleep_until(struct queue *queue, int64_t deadline_ns)
                               .tv_nsec = deadline_ns % 1000000000};
         (void)pthread_cond_timedwait(&queue->wake, &queue->lock, &ts);
     }
-    queue->idle = false;
 }
 
-/* The last commit answered several senders: those that come back at once shall share the next one,
- * instead of the first of them getting a commit of its own. Wait while more are coming. */
+/* The senders that the last commit answered, if they come back at once, and those that came too
+ * late for it shall share the next one, instead of the first of them getting a commit of its own.
+ * Wait until all are there, or no more are coming. */
 static void gather(struct queue *queue)
 {
-    int64_t most = queue->synced_ns / GATHER_SHARE;
-    int64_t end = queue_now_ns() + (most < GATHER_MAX_NS ? most : GATHER_MAX_NS);
-    bool recent = queue_now_ns() - queue->answered_ns < QUEUE_WAIT_NS;
+    const struct queue_jobs *line = &queue->waiting[QUEUE_LINE_ACCEPT];
+    int64_t now = queue_now_ns();
+    int64_t share = queue->synced_ns / GATHER_SHARE;
+    int64_t most = share < GATHER_MAX_NS ? share : GATHER_MAX_NS;
+    int64_t gap = most / 2 > GATHER_GAP_NS ? most / 2 : GATHER_GAP_NS;
+    int64_t end = now + most;
     size_t before = 0;
-    while (recent && queue->answered > 1 &&
-           queue->waiting[QUEUE_LINE_ACCEPT].count < queue->answered &&
-           queue->waiting[QUEUE_LINE_ACCEPT].count > before && queue_now_ns() < end) {
-        struct timespec gap = {.tv_nsec = GATHER_GAP_NS};
-        before = queue->waiting[QUEUE_LINE_ACCEPT].count;
-        (void)pthread_mutex_unlock(&queue->lock);
-        (void)nanosleep(&gap, NULL);
-        (void)pthread_mutex_lock(&queue->lock);
+    if (queue->expected < 2 || now - queue->answered_ns >= QUEUE_WAIT_NS)
+        return;
+    queue->awaited = queue->expected;
+    while (line->count < queue->awaited && line->count > before && now < end) {
+        before = line->count;
+        sleep_until(queue, now + gap < end ? now + gap : end);
+        now = queue_now_ns();
     }
+    queue->awaited = 0;
 }
 
 bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool busy,
@@ -169,7 +178,9 @@ bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool 
             (void)pthread_mutex_unlock(&queue->lock);
             return true;
         }
+        queue->idle = true;
         sleep_until(queue, compact < deadline ? compact : deadline);
+        queue->idle = false;
     }
     if (!busy && !queue->closing)
         gather(queue);

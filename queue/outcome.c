@@ -275,8 +275,7 @@ static void step_record(struct queue *queue, struct queue_job *job, int result)
 static void report_record(struct queue *queue, struct queue_job *job, int result)
 {
     struct record_job *record = (struct record_job *)job;
-    (void)queue;
-    queue_completion_post(record->completion, result);
+    queue_completion_post(&queue->answers, record->completion, result);
 }
 
 static void release_record(struct queue *queue, struct queue_job *job, int result)

@@ -77,20 +77,50 @@ struct queue_completion *queue_completion_stored(struct queue_port *port, size_t
     return completion;
 }
 
-void queue_completion_post(struct queue_completion *completion, int result)
+static void push(struct queue_answers *answers, struct queue_completion *completion)
+{
+    completion->next = NULL;
+    if (answers->tail != NULL)
+        answers->tail->next = completion;
+    else
+        answers->head = completion;
+    answers->tail = completion;
+    answers->count++;
+}
+
+void queue_completion_post(struct queue_answers *answers, struct queue_completion *completion,
+                           int result)
 {
     if (completion == NULL)
         return;
-    struct queue_port *port = completion->port;
     completion->result = result;
+    push(answers, completion);
+}
+
+/* Take out those of one port. */
+static struct queue_answers part_of(struct queue_answers *answers, const struct queue_port *port)
+{
+    struct queue_answers part = {0};
+    struct queue_completion *next = answers->head;
+    *answers = (struct queue_answers){0};
+    while (next != NULL) {
+        struct queue_completion *completion = next;
+        next = completion->next;
+        push(completion->port == port ? &part : answers, completion);
+    }
+    return part;
+}
+
+static void hand_over(struct queue_port *port, const struct queue_answers *part)
+{
     (void)pthread_mutex_lock(&port->lock);
     bool closed = port->closed;
     if (!closed) {
         if (port->tail != NULL)
-            port->tail->next = completion;
+            port->tail->next = part->head;
         else
-            port->head = completion;
-        port->tail = completion;
+            port->head = part->head;
+        port->tail = part->tail;
         /* Under the lock: once queue_port_free has passed, ctx is never touched again. */
         if (!port->notified)
             port->notify(port->ctx);
@@ -99,8 +129,21 @@ void queue_completion_post(struct queue_completion *completion, int result)
     (void)pthread_mutex_unlock(&port->lock);
     if (!closed)
         return;
-    free(completion);
-    drop_refs(port, 1);
+    for (struct queue_completion *next = part->head; next != NULL;) {
+        struct queue_completion *completion = next;
+        next = completion->next;
+        free(completion);
+    }
+    drop_refs(port, part->count);
+}
+
+void queue_answers_tell(struct queue_answers *answers)
+{
+    while (answers->head != NULL) {
+        struct queue_port *port = answers->head->port;
+        struct queue_answers part = part_of(answers, port);
+        hand_over(port, &part);
+    }
 }
 
 static struct queue_completion *take_all(struct queue_port *port)

@@ -12,7 +12,18 @@ struct queue_completion *queue_completion_done(struct queue_port *port, queue_do
                                                void *ctx);
 struct queue_completion *queue_completion_stored(struct queue_port *port, size_t len,
                                                  queue_stored_fn fn, void *ctx);
-/* Give it to the port's owner; consumes it. result is ignored for `stored`. NULL does nothing. */
-void queue_completion_post(struct queue_completion *completion, int result);
+
+/* Decided, their owners not yet told: in this way a port is told once of many. Writer's thread. */
+struct queue_answers {
+    struct queue_completion *head;
+    struct queue_completion *tail;
+    size_t count;
+};
+
+/* Consumes the completion; result is ignored for `stored`. NULL does nothing. */
+void queue_completion_post(struct queue_answers *answers, struct queue_completion *completion,
+                           int result);
+/* Give all of them to the owners of their ports. */
+void queue_answers_tell(struct queue_answers *answers);
 
 #endif

@@ -93,7 +93,7 @@ static void pieces_append(struct pieces *pieces, struct pieces *more)
 }
 
 /* Give their memory back and say so. */
-static void pieces_release(struct pieces *pieces)
+static void pieces_release(struct queue *queue, struct pieces *pieces)
 {
     struct piece *piece = pieces->head;
     *pieces = (struct pieces){0};
@@ -101,7 +101,7 @@ static void pieces_release(struct pieces *pieces)
         struct piece *next = piece->next;
         struct queue_completion *stored = piece->stored;
         free(piece);
-        queue_completion_post(stored, 0);
+        queue_completion_post(&queue->answers, stored, 0);
         piece = next;
     }
 }
@@ -118,7 +118,7 @@ static void drop_all(struct queue_put *put)
     take_pending(put);
     pieces_append(&put->written, &put->writing);
     put->head_pos = 0;
-    pieces_release(&put->written);
+    pieces_release(put->queue, &put->written);
 }
 
 /* ---- the list of puts with lone pieces; all under queue->lock ---- */
@@ -255,9 +255,8 @@ static int apply_pieces(struct queue_batch *batch, struct queue_job *job, bool *
 
 static void step_pieces(struct queue *queue, struct queue_job *job, int result)
 {
-    (void)queue;
     (void)result;
-    pieces_release(&of_pieces(job)->written);
+    pieces_release(queue, &of_pieces(job)->written);
 }
 
 static void report_pieces(struct queue *queue, struct queue_job *job, int result)
@@ -342,17 +341,15 @@ static int apply_commit(struct queue_batch *batch, struct queue_job *job, bool *
 
 static void step_commit(struct queue *queue, struct queue_job *job, int result)
 {
-    (void)queue;
     (void)result;
-    pieces_release(&of_end(job)->written);
+    pieces_release(queue, &of_end(job)->written);
 }
 
 static void report_commit(struct queue *queue, struct queue_job *job, int result)
 {
     struct queue_put *put = of_end(job);
-    (void)queue;
     drop_all(put);
-    queue_completion_post(put->completion, result);
+    queue_completion_post(&queue->answers, put->completion, result);
     put->completion = NULL;
 }
 
@@ -392,8 +389,8 @@ int queue_put_piece(struct queue_put *put, const void *bytes, size_t len, queue_
     struct queue *queue = put->queue;
     if (len > QUEUE_PIECE_MAX)
         return QUEUE_ERR_LIMIT;
-    struct piece *piece = queue_alloc(sizeof *piece + len);
-    piece->len = len;
+    struct piece *piece = queue_resize(NULL, sizeof *piece + len); /* not zeroed first */
+    *piece = (struct piece){.len = len};
     memcpy(piece->bytes, bytes, len);
     if (on_stored != NULL)
         piece->stored = queue_completion_stored(put->port, len, on_stored, ctx);
@@ -416,8 +413,8 @@ static void end_put(struct queue_put *put)
     (void)pthread_mutex_lock(&put->queue->lock);
     unlist_put(put);
     put->ended = true;
+    queue_submit_locked(put->queue, &put->end_job);
     (void)pthread_mutex_unlock(&put->queue->lock);
-    queue_submit(put->queue, &put->end_job);
 }
 
 void queue_put_commit(struct queue_put *put, const struct queue_envelope *envelope,

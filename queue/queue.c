@@ -162,6 +162,7 @@ void queue_close(struct queue **queuep)
     *queuep = NULL;
     queue_writer_stop(queue);
     queue_compact_drop(queue);
+    queue_answers_tell(&queue->answers);
     queue_sweep_drop(queue);
     queue_store_close(&queue->store);
     queue_space_deinit(&queue->space);

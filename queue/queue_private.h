@@ -91,7 +91,8 @@ struct queue {
     pthread_cond_t wake;
     struct queue_jobs waiting[QUEUE_LINES];
     size_t urgent;               /* among waiting */
-    size_t answered;             /* senders, by the last commit that did; */
+    size_t awaited;              /* the writer gathers: wake it when so many accepts wait; or 0 */
+    size_t expected;             /* senders: answered by the last commit, or too late for it */
     int64_t answered_ns;         /* when that was over, */
     int64_t synced_ns;           /* and how long it took to be synced */
     struct queue_put *puts_head; /* puts with pieces, not committed: oldest first */
@@ -110,6 +111,8 @@ struct queue {
     bool broken;              /* the store waits for being opened again */
     struct queue_compact *compact; /* under way, or NULL; the writer alone takes it away */
     struct queue_compact_progress compact_progress;
+
+    struct queue_answers answers; /* not yet told; the writer's alone */
 };
 
 int64_t queue_now_ns(void); /* monotonic */
@@ -121,6 +124,7 @@ void queue_notice(const struct queue *queue, bool is_error, const char *format, 
 /* Hand work to the writer. When the queue is closing, new bytes are refused with QUEUE_ERR_CLOSED.
  */
 void queue_submit(struct queue *queue, struct queue_job *job);
+void queue_submit_locked(struct queue *queue, struct queue_job *job); /* with queue->lock held */
 /* With queue->lock held: wake the writer if it sleeps. */
 void queue_wake(struct queue *queue);
 /* Writer: sleep until there is something to do (until wake_ns; not at all if busy), take it into

@@ -12,6 +12,7 @@
 
 #define BACKOFF_MIN_NS INT64_C(1000000000)
 #define BACKOFF_MAX_NS INT64_C(30000000000)
+#define ANSWERS_MAX    128                 /* so many are told before the others are made ready */
 #define NOTICE_NS      INT64_C(1000000000) /* at most one line on failures in this time */
 
 struct writer {
@@ -56,7 +57,10 @@ static void settle_done(struct writer *writer, bool committed)
         if (job->type->step != NULL)
             job->type->step(queue, job, job->result);
         job->type->report(queue, job, job->result);
+        if (queue->answers.count >= ANSWERS_MAX)
+            queue_answers_tell(&queue->answers);
     }
+    queue_answers_tell(&queue->answers);
     for (size_t i = 0; committed && i < QUEUE_LINES; i++) {
         struct queue_job *part = writer->partly[i] ? writer->todo[i].head : NULL;
         if (part != NULL && part->type->step != NULL)
@@ -368,7 +372,7 @@ static size_t count_work(struct writer *writer)
     size_t accepted = queue_metrics_commit(queue, work);
     (void)pthread_mutex_lock(&queue->lock);
     if (accepted > 0) {
-        queue->answered = accepted;
+        queue->expected = accepted + queue->waiting[QUEUE_LINE_ACCEPT].count;
         queue->answered_ns = work->ended_ns;
         queue->synced_ns = work->ended_ns - work->synced_ns;
     }
@@ -453,6 +457,7 @@ static void *writer_main(void *arg)
         run_batch(&writer);
         queue_space_restore(&writer.queue->space);
         queue_compact_step(writer.queue);
+        queue_answers_tell(&writer.queue->answers);
     }
     queue_batch_free(&writer.batch);
     free(writer.unsure_ids);
