@@ -217,7 +217,7 @@ static void on_verb_done(int result, void *ctx)
         if (verb->row->verb == QUEUE_VERB_DELETE)
             log_removed(client->control->log, call);
     } else if (result == 1) {
-        verb->gone++; /* it left the queue meanwhile: nothing has failed */
+        verb->gone++; /* it left, or was changed by another command: nothing has failed */
     } else {
         verb->failed++;
     }

@@ -101,8 +101,10 @@ void feeder_park(struct feeder *feeder, uint64_t id, uint16_t unit);
 /* A unit had to be forgotten although it waits in the store, which cannot be trusted to tell of it
  * (an I/O error): all is read anew in a few seconds. */
 void feeder_recover(struct feeder *feeder);
-/* The clock was set, or the schedule: what is due when is read anew. */
+/* The schedule was set: what is due when is read anew. */
 void feeder_look_again(struct feeder *feeder);
+/* Has the clock been set? Then it is told, and the same is done. */
+void feeder_notice_clock(struct feeder *feeder);
 
 /* ---- connection.c ---- */
 void connection_open(struct worker *worker, struct site *site);

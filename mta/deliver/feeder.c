@@ -159,7 +159,7 @@ static bool draw_fresh(struct feeder *feeder)
 
 /* ---- the step ---- */
 
-static void notice_clock(struct feeder *feeder)
+void feeder_notice_clock(struct feeder *feeder)
 {
     int64_t step_ms = clock_check(&feeder->deliver->clock);
     if (step_ms == 0)
@@ -170,7 +170,7 @@ static void notice_clock(struct feeder *feeder)
                                         : "the clock was set back: what would now be due too late "
                                           "is tried bit by bit"),
               LOG_SECONDS("seconds", step_ms));
-    atomic_store(&feeder->look_again, true);
+    feeder_look_again(feeder);
 }
 
 static void read_all_anew(struct feeder *feeder, uint64_t now_ms)
@@ -184,7 +184,7 @@ static void read_all_anew(struct feeder *feeder, uint64_t now_ms)
 
 static void take_requests(struct feeder *feeder, uint64_t now_ms)
 {
-    notice_clock(feeder);
+    feeder_notice_clock(feeder);
     if (atomic_exchange(&feeder->recover, false) && feeder->again_at_ms > now_ms + RECOVER_MS)
         feeder->again_at_ms = now_ms + RECOVER_MS;
     if (now_ms >= feeder->again_at_ms)

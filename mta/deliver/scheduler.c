@@ -447,8 +447,11 @@ static void leave(struct scheduler *s, struct unit *unit)
 static void let_go(struct scheduler *s, struct unit *unit, bool doubtful)
 {
     struct domain *domain = unit->domain;
+    struct lane *lane = &domain->lanes[unit->lane];
     int64_t wall_ms = s->hooks.wall_ms(s->hooks.ctx);
     leave(s, unit);
+    if (!doubtful && lane->doubts > 0)
+        lane->doubts--;                                  /* drawing leads somewhere */
     for (int kind = 0; doubtful && kind < LANES; kind++) /* it may have changed its lane */
         lane_doubt(s, &domain->lanes[kind], wall_ms);
     scheduler_check_idle(s, domain);

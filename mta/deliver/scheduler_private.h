@@ -70,7 +70,7 @@ struct lane {
     /* next_unix_ms counts, whatever `next` says: entries of units in memory stand in front. */
     bool known;
     bool unsure;    /* something may be left before next_unix_ms: draw from the beginning */
-    uint8_t doubts; /* how often in a row that was so */
+    uint8_t doubts; /* how often that was so, and what was drawn then ended in doubt again */
 };
 
 struct lane_list {

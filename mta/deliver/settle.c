@@ -262,8 +262,7 @@ static struct timing time_it(const struct delivery *d, const struct config *conf
 {
     struct deliver *deliver = d->worker->deliver;
     uint32_t attempts = d->envelope->units[d->unit->number].attempts;
-    if (clock_check(&deliver->clock) != 0)
-        feeder_look_again(deliver->feeder);
+    feeder_notice_clock(deliver->feeder);
     struct timing timing = {
         .schedule = schedule_of(d, config),
         .attempts = attempts == UINT32_MAX ? attempts : attempts + 1,

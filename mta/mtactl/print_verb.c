@@ -41,7 +41,7 @@ void ctl_print_verb(const struct ctl_output *output, const json_t *line)
     else if (strcmp(result, "would be changed") == 0)
         result = words->would;
     else if (strcmp(result, "gone") == 0)
-        result = "had left the queue";
+        result = "had left the queue, or changed, meanwhile";
     ctl_print_safe(output->out, ctl_json_string(line, "id"));
     (void)fputs("  ", output->out);
     ctl_print_safe(output->out, result);
@@ -133,7 +133,7 @@ void ctl_print_sum(const struct ctl_output *output, const struct ctl_sum *sum)
                       "all, name the message and --domain\n",
                       counted(sum->kept, "unit", text));
     if (sum->gone > 0)
-        (void)fprintf(out, "%s had left the queue meanwhile\n",
+        (void)fprintf(out, "%s had left the queue, or changed, meanwhile\n",
                       counted(sum->gone, "message", text));
     if (sum->failed > 0)
         (void)fprintf(out, "%s could not be changed\n", counted(sum->failed, "message", text));

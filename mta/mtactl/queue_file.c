@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mta/mtactl/queue_private.h"
@@ -15,10 +16,21 @@ static int fail(const char *what, const char *path, char *error, size_t size)
     return -1;
 }
 
+/* The new file takes the name: /dev/null must stay what it is. */
+static bool may_be_replaced(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) != 0 || S_ISREG(st.st_mode);
+}
+
 int ctl_file_begin(struct ctl_file *file, const char *path, char *error, size_t size)
 {
     size_t len = strlen(path) + sizeof ".part";
     *file = (struct ctl_file){.path = path, .fd = -1};
+    if (!may_be_replaced(path)) {
+        (void)snprintf(error, size, "%s is no ordinary file: give the name of one", path);
+        return -1;
+    }
     file->part = mem_alloc(len);
     (void)snprintf(file->part, len, "%s.part", path);
     (void)unlink(file->part); /* of a backup that was cut short */

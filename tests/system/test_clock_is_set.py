@@ -106,6 +106,8 @@ def test_there_and_back(start_mta, start_peer, to_peer, clock):
     for identity in (before, meanwhile):
         mta.wait_event("deferred", id=identity, count=3, seconds=45)
     assert not mta.events("expired") and mta.queued() == 2
+    told = [event["text"].split(":")[0] for event in mta.events("queue")]
+    assert told == ["the clock was set forward", "the clock was set back"]  # once each, whoever saw it first
     peer.script([])
     mta.wait_empty()
     assert len(peer.accepted()) == 2

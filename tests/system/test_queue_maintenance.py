@@ -202,6 +202,11 @@ def test_clients_that_leave(start_mta, tmp_path):
         assert b"under way already" in done.stderr
         time.sleep(0.1)
     assert done.returncode == 0, done.stderr
+    os.mkfifo(tmp_path / "fifo")
+    for name in "fifo", ".":  # as /dev/null and /dev/stdout are: nothing takes their place
+        done = mta.ctl_run("queue", "backup", str(tmp_path / name))
+        assert done.returncode == 1 and b"no ordinary file" in done.stderr
+    assert (tmp_path / "fifo").is_fifo()
     done = mta.ctl_run("queue", "backup", "/nonexistent/folder/file")
     assert done.returncode == 1 and b"cannot make" in done.stderr
     done = mta.ctl_run("queue", "backup", "/dev/full/x")

@@ -296,7 +296,8 @@ static void test_verbs(void **state)
     } cases[] = {
         {CTL_DELETE, "{\"id\":\"A\",\"result\":\"done\"}", "A  deleted\n"},
         {CTL_RETRY, "{\"id\":\"A\",\"result\":\"done\"}", "A  is due now\n"},
-        {CTL_HOLD, "{\"id\":\"A\",\"result\":\"gone\"}", "A  had left the queue\n"},
+        {CTL_HOLD, "{\"id\":\"A\",\"result\":\"gone\"}",
+         "A  had left the queue, or changed, meanwhile\n"},
         {CTL_BOUNCE,
          "{\"id\":\"A\",\"sender\":\"s@s.example\",\"domain\":\"a.example\",\"units\":1,"
          "\"result\":\"done\"}",
@@ -342,7 +343,7 @@ static void test_sums(void **state)
         {CTL_RETRY,
          false,
          {.count = 2, .units = 2, .gone = 1, .failed = 1},
-         "2 messages due now\n1 message had left the queue meanwhile\n"
+         "2 messages due now\n1 message had left the queue, or changed, meanwhile\n"
          "1 message could not be changed\n"},
         {CTL_BOUNCE,
          false,

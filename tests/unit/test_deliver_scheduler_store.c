@@ -249,6 +249,31 @@ static void test_doubt(void **unused)
     tear_down(&f);
 }
 
+/* What was left behind is found, and gets done: the next doubt does not have to wait for longer. */
+static void test_doubt_that_helps(void **unused)
+{
+    struct fake f;
+    struct draw draw;
+    (void)unused;
+    set_up(&f);
+    (void)due(&f, "a", QUEUE_LANE_RETRY, NOW - 9);
+    assert_true(next_retry_draw(&f, &draw));
+    assert_int_equal(draw_units(&f, &draw, 1), 1);
+    scheduler_drawn(f.scheduler, &draw, QUEUE_NEVER);
+    struct site *site = resolve(&f);
+    for (int round = 0; round < 20; round++) {
+        scheduler_forget(f.scheduler, scheduler_pull(f.scheduler, site));
+        assert_in_range(scheduler_next_due(f.scheduler), hook_wall(&f), hook_wall(&f) + 1000);
+        f.now_ms += 1000;
+        scheduler_set_time(f.scheduler, hook_wall(&f), HORIZON);
+        assert_true(next_retry_draw(&f, &draw));
+        assert_int_equal(draw_units(&f, &draw, 2), 2);
+        scheduler_drawn(f.scheduler, &draw, QUEUE_NEVER);
+        finish(&f, site, 1);
+    }
+    tear_down(&f);
+}
+
 /* A deferral is in the store, and an admin has made it due again, before the scheduler has heard of
  * the former: the draw meets a unit that is still in memory. */
 static void test_due_again_at_once(void **unused)
@@ -477,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_horizon),
         cmocka_unit_test(test_doubt),
+        cmocka_unit_test(test_doubt_that_helps),
         cmocka_unit_test(test_due_again_at_once),
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_fresh_behind_parked),
