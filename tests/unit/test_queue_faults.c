@@ -347,6 +347,14 @@ static void a_failed_sweep_is_tried_again(void **state)
     assert_true(fixture_counts(f).file_bytes < sizeof body / 2);
 }
 
+/* Opening it again was tried, and failed. */
+static bool is_broken(struct fixture *f)
+{
+    struct queue_metrics metrics;
+    queue_read_metrics(f->queue, &metrics);
+    return metrics.broken;
+}
+
 /* A message whose bytes are undecided is none, whatever becomes of them: it is refused, and nothing
  * of it stays. */
 static void an_undecided_piece(struct fixture *f, enum fault which)
@@ -366,8 +374,9 @@ static void an_undecided_piece(struct fixture *f, enum fault which)
         usleep(2000);
     set_fault(which, 1000);
     assert_int_equal(queue_put_piece(put, piece, sizeof piece, NULL, NULL), 0);
-    for (int i = 0; i < 500 && is_there(f, old, "old"); i++)
+    for (int i = 0; i < 500 && !is_broken(f); i++)
         usleep(2000);
+    assert_true(is_broken(f));
     set_fault(FAULT_NONE, 0);
     for (int i = 0; i < 40 && !is_there(f, old, "old"); i++)
         usleep(100000);
