@@ -10,7 +10,7 @@
  * Two lines wait for the writer: what accepts mail, and all else (outcomes, parking, admin's steps).
  * Accepting goes first; the other line has a third of a transaction's working time while it waits, so
  * that neither flood delays the other by more than a commit. With an admin's steps in line it has 1 to
- * 10 ms: as much as keeps the transaction, its sync included, at 15 ms if mail is accepted, else 30. */
+ * 10 ms: as much as keeps the transaction, its sync included, at 15 ms if mail is accepted, else 20. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 

@@ -182,7 +182,7 @@ void queue_damaged_stray(struct queue *queue, const struct queue_due_row *row);
  * with its sync, or less if it accepts mail as well. */
 #define QUEUE_ADMIN_WORK_NS  INT64_C(10000000)
 #define QUEUE_ADMIN_LEAST_NS INT64_C(1000000)
-#define QUEUE_ADMIN_AIM_NS   INT64_C(30000000)
+#define QUEUE_ADMIN_AIM_NS   INT64_C(20000000)
 #define QUEUE_ADMIN_SHORT_NS INT64_C(15000000)
 #define QUEUE_ADMIN_REST_NS                                                                        \
     INT64_C(1000000000) /* so long without any: what was learnt is forgotten */
