@@ -23,8 +23,10 @@ static bool is_known_key(enum queue_db db, const MDB_val *key)
         return key->mv_size == QUEUE_BODY_KEY;
     if (db == QUEUE_DB_ATTEMPT)
         return key->mv_size == QUEUE_ATTEMPT_KEY;
-    if (db == QUEUE_DB_DAMAGED)
-        return key->mv_size >= 9;
+    if (db == QUEUE_DB_DAMAGED) {
+        const uint8_t *p = key->mv_data;
+        return (key->mv_size == 9 && p[8] == 'R') || (key->mv_size >= 9 && p[8] == 'V');
+    }
     return key->mv_size == 8 || (db == QUEUE_DB_MESSAGE && key->mv_size == QUEUE_MESSAGE_KEY);
 }
 

@@ -75,17 +75,17 @@ static int scan_rows(const struct scan *scan, MDB_cursor *cursor, uint64_t *afte
     int64_t end_ns = queue_now_ns() + SCAN_NS;
     int rc = seek_after(cursor, *after, &key, &value);
     for (unsigned shown = 1; rc == 0; shown++) {
-        uint64_t id = key.mv_size >= 8 ? queue_be64_get(key.mv_data) : *after;
         bool is_head = key.mv_size == 8;
-        *after = id;
-        if (is_head && !show(scan, id, &value))
+        bool is_further = key.mv_size > 8; /* of a long list */
+        if (is_head || is_further)
+            *after = queue_be64_get(key.mv_data);
+        if (is_head && !show(scan, *after, &value))
             return 0;
         bool is_time = shown % LOOK_EACH == 0 || !is_head;
         if (is_time && queue_now_ns() >= end_ns)
             return 1;
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-        if (rc == 0 && key.mv_size > 8) /* the further rows of a long list */
-            rc = seek_after(cursor, id, &key, &value);
+        rc = is_further ? seek_after(cursor, *after, &key, &value)
+                        : mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     return rc == MDB_NOTFOUND ? 0 : QUEUE_ERR_IO;
 }
