@@ -49,6 +49,10 @@ struct queue_patience {
     const _Atomic bool *stop; /* set by anybody: give up soon. NULL: none */
 };
 
+/* Does the store have to be opened again (a commit is undecided)? Everybody waits until looks under
+ * way have ended: whoever holds one up, in a callback, must return. Any thread. */
+bool queue_look_must_end(struct queue *queue);
+
 /**
  * queue_check without repair, on one state of a queue that is open in this process, while mail
  * flows. Blocks the calling thread, which must be one of its own, and takes half of a core.
@@ -60,7 +64,8 @@ QUEUE_MUST_USE int queue_check_open(struct queue *queue, const struct queue_pati
                                     struct queue_check_result *result_out, char *error,
                                     size_t error_size);
 
-/* Takes the next bytes of a backup; may block, for as long as its caller has patience.
+/* Takes the next bytes of a backup; may block, for as long as its caller has patience and
+ * queue_look_must_end() says no.
  * @return false: no more */
 typedef bool (*queue_bytes_fn)(const void *bytes, size_t len, void *ctx);
 

@@ -50,6 +50,11 @@ int queue_snapshot_begin(struct queue_snapshot *snapshot, struct queue *queue,
     return 0;
 }
 
+bool queue_look_must_end(struct queue *queue)
+{
+    return atomic_load(&queue->store.leave);
+}
+
 static bool give_up(struct queue_snapshot *snapshot, const char *reason)
 {
     if (!snapshot->given_up)
@@ -64,7 +69,7 @@ static bool may_go_on(struct queue_snapshot *snapshot)
     char reason[256];
     if (snapshot->patience.stop != NULL && atomic_load(snapshot->patience.stop))
         return give_up(snapshot, "it was told to stop");
-    if (atomic_load(&queue->store.leave))
+    if (queue_look_must_end(queue))
         return give_up(snapshot, "the queue had to be opened again after a failed write");
     uint64_t pages = pages_in_file(&queue->store);
     uint64_t grown =

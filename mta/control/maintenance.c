@@ -8,11 +8,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "mta/base/time.h"
 #include "queue/maintain.h"
 
 #define PENDING_MAX ((size_t)1024 * 1024) /* what the client has not taken yet */
 #define PIECE       ((size_t)64 * 1024)   /* of it, handed to the client at once */
 #define STUCK_MS    30000                 /* a client that takes nothing for so long has it ended */
+#define WAIT_MS     100                   /* between two looks whether to wait on */
 #define LOOK_MS     500                   /* between two looks whether the client is there */
 #define ERROR_BYTES 1024
 
@@ -30,10 +32,10 @@ struct maintenance {
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t taken;
-    char *pending;      /* lines with their ends, or bytes of a backup; */
-    size_t taken_len;   /* these of them are gone, */
-    size_t pending_len; /* these wait */
-    bool stuck;         /* the client took nothing for STUCK_MS */
+    char *pending;        /* lines with their ends, or bytes of a backup; */
+    size_t taken_len;     /* these of them are gone, */
+    size_t pending_len;   /* these wait */
+    const char *given_up; /* why the client is waited for no longer; NULL: it is */
     bool ended;
     /* of a thread that has ended: */
     int code; /* QUEUE_... */
@@ -59,20 +61,31 @@ static struct timespec in_ms(int64_t ms)
     return at;
 }
 
+/* With the lock. When it returns there is room, or the thread is to stop: nothing may be missing in
+ * between. */
+static void wait_for_room(struct maintenance *m)
+{
+    const uint64_t until_ms = time_monotonic_ms() + STUCK_MS;
+    while (m->pending_len >= PENDING_MAX && !atomic_load(&m->stop)) {
+        const struct timespec until = in_ms(WAIT_MS);
+        if (queue_look_must_end(m->control->queue))
+            m->given_up = "given up: the queue had to be opened again after a failed write";
+        else if (time_monotonic_ms() >= until_ms)
+            m->given_up = "given up: mtactl took nothing for 30 s";
+        else
+            (void)pthread_cond_timedwait(&m->taken, &m->lock, &until);
+        if (m->given_up != NULL)
+            atomic_store(&m->stop, true);
+    }
+}
+
 /* Hand over bytes; waits for room. @return false: nobody takes them any more */
 static bool hand_over(const void *bytes, size_t len, void *ctx)
 {
     struct maintenance *m = ctx;
-    const struct timespec until = in_ms(STUCK_MS);
-    bool fine = true;
     (void)pthread_mutex_lock(&m->lock);
-    while (m->pending_len >= PENDING_MAX && fine && !atomic_load(&m->stop))
-        fine = pthread_cond_timedwait(&m->taken, &m->lock, &until) == 0;
-    if (!fine) { /* nothing may be missing in between: that is the end of it */
-        m->stuck = true;
-        atomic_store(&m->stop, true);
-    }
-    fine = !atomic_load(&m->stop);
+    wait_for_room(m);
+    bool fine = !atomic_load(&m->stop);
     if (fine) {
         if (m->taken_len > 0)
             memmove(m->pending, m->pending + m->taken_len, m->pending_len);
@@ -156,8 +169,8 @@ static void end(struct maintenance *m)
 
 static void send_result(struct maintenance *m, struct control_client *client)
 {
-    if (m->stuck) {
-        control_fail(client, "given up: mtactl took nothing for 30 s");
+    if (m->given_up != NULL) {
+        control_fail(client, m->given_up);
         return;
     }
     if (m->code < 0) {

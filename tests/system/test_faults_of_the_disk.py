@@ -1,6 +1,8 @@
 """The disk fails under load, and works again: nothing accepted is lost or sent twice, senders are told the truth, the
 log says what it is without flooding, and all goes on without a restart."""
 
+import smtplib
+import socket
 import time
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import diskfaults
 from diskfaults import DiskFaults
 from load import Load
+from mta import free_port, message
 
 CASES = {
     # faults, one in, what senders are told, a word of the log
@@ -129,4 +132,32 @@ def test_killed_while_it_fails(start_mta, start_sink, closing, to_peer, tmp_path
     undecided = {key for key, _ in load.refused} | load.unsure
     assert set(sink.counts) <= load.sent | undecided
     assert all(message["sha256"] == load.digest(message["key"]) for message in sink.messages)
+    check_queue(mta)
+
+
+@pytest.mark.crash
+def test_while_nobody_reads_a_backup(start_mta, closing, tmp_path):
+    """The store has to be opened again while a backup waits for its reader, who is slow or asleep: mail does not wait."""
+    disk = closing(DiskFaults(tmp_path))
+    mta = start_mta({"routes": [{"to": [f"127.0.0.1:{free_port()}"]}], "retry": {"intervals": ["1h"]}}, wait=False)
+    disk.attach(mta)
+    mta.start()
+    for _ in range(10):
+        mta.submit("bert@dest.example", message(body=("y" * 900 + "\r\n") * 500))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(mta.state / "control"))
+        client.sendall(b'{"command":"queue backup"}\n')
+        time.sleep(1)
+        disk.set(diskfaults.META_LATE)
+        begun = time.monotonic()
+        with pytest.raises(smtplib.SMTPDataError) as told, mta.smtp() as session:
+            session.sendmail("anna@sender.example", ["bert@dest.example"], "Subject: x\r\n\r\nx\r\n")
+        assert told.value.smtp_code == 451 and time.monotonic() - begun < 5
+        disk.set(0)
+        client.settimeout(20)
+        said = b""
+        while part := client.recv(1 << 20):
+            said = said[-1000:] + part
+    assert b"opened again" in said.splitlines()[-1]
+    mta.submit("bert@dest.example")
     check_queue(mta)
