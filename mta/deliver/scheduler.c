@@ -173,6 +173,7 @@ void scheduler_reload(struct scheduler *s, const struct config *config)
     take_limits(s, config);
     if (s->units_max != before)
         slots_resize(&s->slots, s->units_max);
+    s->finished++; /* there may be more room: scheduler_tidy() lets the hungry ones look */
     s->generation++;
     for (struct domain *domain = s->domains; domain != NULL; domain = domain->hh.next) {
         domain->known_until_ms = 0;

@@ -137,7 +137,7 @@ struct scheduler {
     struct lane **heap; /* by next_unix_ms */
     size_t heap_count, heap_size;
     struct lane_list ready, hungry;
-    size_t finished; /* since the hungry ones had a look */
+    size_t finished; /* units (or a reload), since the hungry ones had a look */
 };
 
 /* All with the lock held. */

@@ -310,6 +310,26 @@ static void test_due_again_at_once(void **unused)
 
 /* ---- how much ---- */
 
+/* A reload that allows more is felt, though nothing of what is in memory gets done. */
+static void test_more_room_by_reload(void **unused)
+{
+    struct fake f;
+    struct draw draw;
+    (void)unused;
+    set_up(&f);
+    assert_true(due(&f, "a", QUEUE_LANE_RETRY, NOW - 5));
+    expect_draw(&f, "a", QUEUE_LANE_RETRY, 0, &draw);
+    size_t before = draw_units(&f, &draw, UNITS);
+    scheduler_drawn(f.scheduler, &draw, NOW - 5);
+    expect_none(&f);
+    f.config.delivery.units_in_memory = 4 * UNITS;
+    scheduler_reload(f.scheduler, &f.config);
+    scheduler_tidy(f.scheduler);
+    expect_draw(&f, "a", QUEUE_LANE_RETRY, NOW - 5, &draw);
+    assert_in_range(draw_units(&f, &draw, 4 * UNITS), before, 4 * before);
+    tear_down(&f);
+}
+
 /* Alone, a domain takes about an eighth, three quarters of its window with either kind of mail. */
 static void test_one_domain(void **unused)
 {
@@ -504,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_doubt_that_helps),
         cmocka_unit_test(test_due_again_at_once),
+        cmocka_unit_test(test_more_room_by_reload),
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_fresh_behind_parked),
         cmocka_unit_test(test_slow_domains_leave_room),
