@@ -53,7 +53,8 @@ int queue_batch_begin(struct queue_batch *batch)
     return queue_store_write(&batch->queue->store, &batch->txn);
 }
 
-/* The high-water mark moves in steps of seconds, and only with something else worth a commit. */
+/* The high-water mark moves in steps of seconds, and only with something else worth a commit, or
+ * when an id above it comes into use. */
 static int write_state(struct queue_batch *batch)
 {
     struct queue_state *state = &batch->state;

@@ -171,6 +171,15 @@ static void count_damaged(struct recount *recount, const MDB_val *key, const MDB
     recount->state.damaged++;
 }
 
+/* A transfer's id is in use, though it is no message yet. */
+static void count_incoming(struct recount *recount, const MDB_val *key, const MDB_val *value)
+{
+    (void)value;
+    uint64_t id = key->mv_size == 8 ? queue_be64_get(key->mv_data) : 0;
+    if (id > recount->state.id_high)
+        recount->state.id_high = id;
+}
+
 static void count_fresh(struct recount *recount, const MDB_val *key, const MDB_val *value)
 {
     (void)key;
@@ -210,9 +219,8 @@ int queue_meta_recount(struct queue_store *store, MDB_txn *txn, struct queue_sta
         enum queue_db db;
         count_fn count;
     } tables[] = {
-        {QUEUE_DB_MESSAGE, count_message},
-        {QUEUE_DB_DAMAGED, count_damaged},
-        {QUEUE_DB_FRESH, count_fresh},
+        {QUEUE_DB_MESSAGE, count_message},   {QUEUE_DB_DAMAGED, count_damaged},
+        {QUEUE_DB_INCOMING, count_incoming}, {QUEUE_DB_FRESH, count_fresh},
         {QUEUE_DB_DUE, count_due},
     };
     struct recount recount = {.store = store, .txn = txn};

@@ -240,6 +240,8 @@ static int write_pieces(struct queue_batch *batch, struct queue_put *put, bool l
     MDB_val key = queue_val(bytes, sizeof bytes);
     MDB_val value = queue_val("", 0);
     put->begun = true;
+    if (put->id > batch->state.id_high) /* the id has rows now: none may get it after a crash */
+        batch->state.id_high = put->id;
     return mdb_put(batch->txn, queue_batch_db(batch, QUEUE_DB_INCOMING), &key, &value, 0);
 }
 

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <lmdb.h>
+#include <sys/wait.h>
 
 #include "tests/unit/queue_fixture.h"
 
@@ -332,6 +333,54 @@ static void an_aborted_transfer_goes(void **state)
     await_empty(f);
 }
 
+/* Another process: it takes a message in, and is killed before that is whole. */
+static void begin_and_die(const char *folder, int answer_fd)
+{
+    static char piece[QUEUE_PIECE_MAX];
+    struct fixture *f = fixture_new();
+    struct queue_put *put = NULL;
+    uint64_t id = 0;
+    (void)rmdir(f->folder);
+    (void)snprintf(f->folder, sizeof f->folder, "%s", folder);
+    fixture_open(f);
+    bool fine = queue_put_begin(f->queue, f->port, &put, &id) == 0;
+    for (int i = 0; fine && i < 20; i++)
+        fine = queue_put_piece(put, piece, sizeof piece, NULL, NULL) == 0;
+    for (int i = 0; i < 5000 && fixture_counts(f).file_bytes < 20 * sizeof piece; i++)
+        (void)usleep(2000);
+    fine = fine && write(answer_fd, &id, sizeof id) == (ssize_t)sizeof id;
+    _exit(fine ? 0 : 1);
+}
+
+/* Else the sweep would take the new message's bytes for what the old one left. */
+static void the_id_of_a_rest_is_not_given_out_again(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_put *put = NULL;
+    uint64_t id = 0;
+    uint64_t old = 0;
+    int fds[2];
+    int status = 0;
+    assert_int_equal(fixture_accept(f, "a@x.example", "body", 4, &id), 0);
+    assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_DELIVERED, 0), 0);
+    fixture_close(f);
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        begin_and_die(f->folder, fds[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(fds[0], &old, sizeof old), sizeof old);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    assert_true(old > id);
+    fixture_open(f); /* at once: by the clock alone ids would begin where they did before */
+    assert_int_equal(queue_put_begin(f->queue, f->port, &put, &id), 0);
+    assert_true(id > old);
+    queue_put_abort(put);
+    await_empty(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(odd_rows_go_too, setup, teardown),
         cmocka_unit_test_setup_teardown(mail_goes_on_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(an_aborted_transfer_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_id_of_a_rest_is_not_given_out_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
