@@ -7,7 +7,8 @@
 #define LAZY_JOBS_MAX 512 /* so many outcomes need no more company */
 #define GATHER_GAP_NS 150000
 #define GATHER_MAX_NS INT64_C(2000000)
-#define GATHER_SHARE  4 /* of the time a commit took at most one in so many is spent waiting */
+#define GATHER_SHARE  4  /* of the time a commit took at most one in so many is spent waiting */
+#define GATHER_EACH   16 /* senders that are waited for at once */
 
 /* ---- lists ---- */
 
@@ -134,27 +135,38 @@ static void sleep_until(struct queue *queue, int64_t deadline_ns)
     }
 }
 
-/* The senders that the last commit answered, if they come back at once, and those that came too
- * late for it shall share the next one, instead of the first of them getting a commit of its own.
- * Wait until all are there, or no more are coming. */
-static void gather(struct queue *queue)
+/* Take the accepting line; the others, and what of them is urgent, go on waiting. */
+static void take_accepts(struct queue *queue, struct queue_jobs *accepts)
 {
+    struct queue_jobs *line = &queue->waiting[QUEUE_LINE_ACCEPT];
+    for (const struct queue_job *job = line->head; job != NULL; job = job->next)
+        queue->urgent -= job->urgent ? 1 : 0;
+    queue_jobs_append(accepts, line);
+    atomic_store_explicit(&queue->accept_waits, false, memory_order_relaxed);
+}
+
+bool queue_gather(struct queue *queue, struct queue_jobs *accepts, size_t have, int64_t since_ns)
+{
+    (void)pthread_mutex_lock(&queue->lock);
     const struct queue_jobs *line = &queue->waiting[QUEUE_LINE_ACCEPT];
     int64_t now = queue_now_ns();
     int64_t share = queue->synced_ns / GATHER_SHARE;
     int64_t most = share < GATHER_MAX_NS ? share : GATHER_MAX_NS;
     int64_t gap = most / 2 > GATHER_GAP_NS ? most / 2 : GATHER_GAP_NS;
-    int64_t end = now + most;
-    size_t before = 0;
-    if (queue->expected < 2 || now - queue->answered_ns >= QUEUE_WAIT_NS)
-        return;
-    queue->awaited = queue->expected;
-    while (line->count < queue->awaited && line->count > before && now < end) {
-        before = line->count;
+    int64_t end = since_ns + most;
+    bool wanted = queue->expected >= 2 && have < queue->expected && now < end &&
+                  since_ns - queue->answered_ns < QUEUE_WAIT_NS && !queue->closing;
+    if (wanted && line->count == 0) {
+        size_t missing = queue->expected - have;
+        queue->awaited = missing < GATHER_EACH ? missing : GATHER_EACH;
         sleep_until(queue, now + gap < end ? now + gap : end);
-        now = queue_now_ns();
+        queue->awaited = 0;
     }
-    queue->awaited = 0;
+    bool came = wanted && line->count > 0 && !queue->closing;
+    if (came)
+        take_accepts(queue, accepts);
+    (void)pthread_mutex_unlock(&queue->lock);
+    return came;
 }
 
 bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool busy,
@@ -182,8 +194,6 @@ bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool 
         sleep_until(queue, compact < deadline ? compact : deadline);
         queue->idle = false;
     }
-    if (!busy && !queue->closing)
-        gather(queue);
     if (!queue->closing)
         queue_puts_collect(queue, queue_now_ns(), &lines[QUEUE_LINE_ACCEPT]);
     for (size_t i = 0; i < QUEUE_LINES; i++)

@@ -131,6 +131,11 @@ void queue_wake(struct queue *queue);
  * its lines. @return false: closing, and nothing was left */
 bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool busy,
                 int64_t wake_ns);
+/* Writer, `have` jobs into a transaction that it began at since_ns: the senders whom the last commit
+ * answered, if they come back at once, and those who came too late for it shall share this one,
+ * instead of the first of them getting a commit of its own. Wait for some and take them.
+ * @return false: all are there, no more are coming, or it is time */
+bool queue_gather(struct queue *queue, struct queue_jobs *accepts, size_t have, int64_t since_ns);
 
 /* ---- writer.c ---- */
 QUEUE_MUST_USE int queue_writer_start(struct queue *queue);

@@ -329,6 +329,19 @@ static int apply_others(struct writer *writer, int64_t end_ns)
     return rc;
 }
 
+/* What is there, and what comes while that is applied: so the senders prepare their next messages
+ * at the same time. */
+static int apply_accepts(struct writer *writer, int64_t end_ns)
+{
+    struct queue_jobs *todo = &writer->todo[QUEUE_LINE_ACCEPT];
+    int rc = apply_line(writer, QUEUE_LINE_ACCEPT, end_ns);
+    while (rc == 0 && todo->head == NULL && queue_now_ns() < end_ns &&
+           writer->batch->body_bytes < QUEUE_BATCH_BODY &&
+           queue_gather(writer->queue, todo, writer->done.count, writer->work.begun_ns))
+        rc = apply_line(writer, QUEUE_LINE_ACCEPT, end_ns);
+    return rc;
+}
+
 /* Fill the transaction. Senders wait for its commit, so the others get a third of its time and no
  * more when there are any; alone they get all of it, but stop for a sender who comes meanwhile.
  * @return LMDB's code */
@@ -342,7 +355,7 @@ static int apply_jobs(struct writer *writer)
     int rc = 0;
     writer->soft_end_ns = accepts ? INT64_MAX : begun + third;
     if (accepts)
-        rc = apply_line(writer, QUEUE_LINE_ACCEPT, begun + (others ? 2 : 3) * third);
+        rc = apply_accepts(writer, begun + (others ? 2 : 3) * third);
     int64_t now = queue_now_ns();
     if (rc == 0 && others)
         rc = apply_others(writer, accepts ? now + third : begun + 3 * third);
