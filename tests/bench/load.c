@@ -10,6 +10,7 @@
 
 #include "queue/queue.h"
 #include "tests/bench/bench.h"
+#include "tests/tools/no_hooks.h"
 
 #define THREADS    2
 #define KIB        ((size_t)1024)
@@ -132,20 +133,6 @@ static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
             record(load, load->live[bench_random(&load->seed) % load->live_count], false);
     }
     atomic_fetch_add(&load->told, count);
-}
-
-static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
-{
-    (void)domain;
-    (void)due_unix_ms;
-    (void)lane;
-    (void)ctx;
-}
-
-static void on_removed(uint64_t id, void *ctx)
-{
-    (void)id;
-    (void)ctx;
 }
 
 static void on_notice(bool is_error, const char *text, void *ctx)
@@ -382,8 +369,8 @@ struct load *load_open(const char *folder)
     struct queue_options options = {.folder = folder,
                                     .max_bytes = UINT64_C(64) << 30,
                                     .on_fresh = on_fresh,
-                                    .on_due = on_due,
-                                    .on_removed = on_removed,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = on_notice,
                                     .ctx = load};
     bench_check(queue_open(&options, &load->queue, error, sizeof error) == 0, error);

@@ -20,6 +20,7 @@
 #include "queue/queue.h"
 #include "tests/crash/cut_disk.h"
 #include "tests/crash/cut_ledger.h"
+#include "tests/tools/no_hooks.h"
 
 #define PRODUCERS     10
 #define LIVE_MAX      4096
@@ -114,20 +115,6 @@ static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx
     }
     (void)pthread_mutex_unlock(&work.lock);
     (void)sem_post(&work.wake);
-}
-
-static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
-{
-    (void)domain;
-    (void)lane;
-    (void)due_unix_ms;
-    (void)ctx;
-}
-
-static void on_removed(uint64_t id, void *ctx)
-{
-    (void)id;
-    (void)ctx;
 }
 
 static void on_notice(bool is_error, const char *text, void *ctx)
@@ -480,8 +467,8 @@ static void open_queue(const char *folder)
     struct queue_options options = {.folder = folder,
                                     .max_bytes = MAX_BYTES,
                                     .on_fresh = on_fresh,
-                                    .on_due = on_due,
-                                    .on_removed = on_removed,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = on_notice};
     int rc = queue_open(&options, &work.queue, error, sizeof error);
     for (int i = 0; rc == QUEUE_ERR_IO && work.faults && i < REPEAT_OPEN; i++)

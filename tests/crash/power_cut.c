@@ -26,6 +26,7 @@
 #include "tests/crash/cut_disk.h"
 #include "tests/crash/cut_ledger.h"
 #include "tests/crash/cut_work.h"
+#include "tests/tools/no_hooks.h"
 
 #define LIVES     4
 #define WORKERS   2
@@ -135,27 +136,6 @@ struct notices {
     char text[256];
 };
 
-static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx)
-{
-    (void)units;
-    (void)count;
-    (void)ctx;
-}
-
-static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
-{
-    (void)domain;
-    (void)lane;
-    (void)due_unix_ms;
-    (void)ctx;
-}
-
-static void on_removed(uint64_t id, void *ctx)
-{
-    (void)id;
-    (void)ctx;
-}
-
 static void on_notice(bool is_error, const char *text, void *ctx)
 {
     struct notices *notices = ctx;
@@ -168,9 +148,9 @@ static int open_queue(const char *folder, struct notices *notices, struct queue 
 {
     struct queue_options options = {.folder = folder,
                                     .max_bytes = MAX_BYTES,
-                                    .on_fresh = on_fresh,
-                                    .on_due = on_due,
-                                    .on_removed = on_removed,
+                                    .on_fresh = no_fresh,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = on_notice,
                                     .ctx = notices};
     return queue_open(&options, out, error, size);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "queue/queue.h"
+#include "tests/tools/no_hooks.h"
 
 #define SKIP     77
 #define MESSAGES 2000
@@ -28,27 +29,6 @@ static _Noreturn void die(const char *what)
 {
     (void)fprintf(stderr, "queue_full: %s\n", what);
     exit(1);
-}
-
-static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx)
-{
-    (void)units;
-    (void)count;
-    (void)ctx;
-}
-
-static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
-{
-    (void)lane;
-    (void)domain;
-    (void)due_unix_ms;
-    (void)ctx;
-}
-
-static void on_removed(uint64_t id, void *ctx)
-{
-    (void)id;
-    (void)ctx;
 }
 
 static void on_notice(bool is_error, const char *text, void *ctx)
@@ -199,9 +179,9 @@ int main(void)
     (void)snprintf(inner, sizeof inner, "%s/queue", folder);
     struct queue_options options = {.folder = inner,
                                     .max_bytes = UINT64_C(1) << 30,
-                                    .on_fresh = on_fresh,
-                                    .on_due = on_due,
-                                    .on_removed = on_removed,
+                                    .on_fresh = no_fresh,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = on_notice};
     if (sem_init(&answered, 0, 0) != 0 || queue_open(&options, &queue, error, sizeof error) != 0)
         die(error);

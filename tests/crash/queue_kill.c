@@ -26,6 +26,7 @@
 
 #include "queue/maintain.h"
 #include "queue/queue.h"
+#include "tests/tools/no_hooks.h"
 
 #define SESSIONS  24
 #define MESSAGES  200000 /* of all rounds */
@@ -61,20 +62,6 @@ static _Noreturn void die(const char *what)
 {
     (void)fprintf(stderr, "queue_kill: %s\n", what);
     exit(1);
-}
-
-static void ignore_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
-{
-    (void)lane;
-    (void)domain;
-    (void)due_unix_ms;
-    (void)ctx;
-}
-
-static void ignore_removed(uint64_t id, void *ctx)
-{
-    (void)id;
-    (void)ctx;
 }
 
 static void show_notice(bool is_error, const char *text, void *ctx)
@@ -231,8 +218,8 @@ static _Noreturn void run_child(const char *folder, int pipe_fd, uint64_t seed)
     struct queue_options options = {.folder = folder,
                                     .max_bytes = MAX_BYTES,
                                     .on_fresh = on_fresh,
-                                    .on_due = ignore_due,
-                                    .on_removed = ignore_removed,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = show_notice};
     child = (struct child){.pipe = pipe_fd, .random = seed};
     if (sem_init(&child.wake, 0, 0) != 0 ||
@@ -414,13 +401,6 @@ static void compare(void)
     }
 }
 
-static void no_fresh(const struct queue_unit_ref *units, size_t count, void *ctx)
-{
-    (void)units;
-    (void)count;
-    (void)ctx;
-}
-
 static void show_line(const char *line, void *ctx)
 {
     (void)ctx;
@@ -447,8 +427,8 @@ static void verify(const char *folder)
     struct queue_options options = {.folder = folder,
                                     .max_bytes = MAX_BYTES,
                                     .on_fresh = no_fresh,
-                                    .on_due = ignore_due,
-                                    .on_removed = ignore_removed,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = show_notice};
     if (queue_open(&options, &queue, error, sizeof error) != 0)
         die(error);

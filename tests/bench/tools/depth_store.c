@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "queue/queue.h"
+#include "tests/tools/no_hooks.h"
 
 #define OUTSTANDING_MAX 20000
 #define IDS_A_READ      4096
@@ -101,27 +102,6 @@ static uint64_t random_below(struct bench *b, uint64_t below)
 }
 
 /* ---- what the queue tells ---- */
-
-static void on_fresh(const struct queue_unit_ref *units, size_t count, void *ctx)
-{
-    (void)units;
-    (void)count;
-    (void)ctx;
-}
-
-static void on_due(const char *domain, enum queue_lane lane, int64_t due_unix_ms, void *ctx)
-{
-    (void)domain;
-    (void)lane;
-    (void)due_unix_ms;
-    (void)ctx;
-}
-
-static void on_removed(uint64_t id, void *ctx)
-{
-    (void)id;
-    (void)ctx;
-}
 
 static void on_notice(bool is_error, const char *text, void *ctx)
 {
@@ -361,9 +341,9 @@ static bool open_queue(struct bench *b)
     struct mark from = mark_now();
     struct queue_options options = {.folder = b->folder,
                                     .max_bytes = UINT64_C(256) << 30,
-                                    .on_fresh = on_fresh,
-                                    .on_due = on_due,
-                                    .on_removed = on_removed,
+                                    .on_fresh = no_fresh,
+                                    .on_due = no_due,
+                                    .on_removed = no_removed,
                                     .on_notice = on_notice};
     if (queue_open(&options, &b->queue, error, sizeof error) != 0) {
         (void)fprintf(stderr, "depth_store: %s\n", error);
