@@ -372,4 +372,25 @@ UNUSED static struct queue_counts fixture_counts(struct fixture *f)
     return counts;
 }
 
+static inline void fixture_check_counts(struct fixture *f, uint64_t messages, uint64_t fresh, uint64_t deferred)
+{
+    struct queue_counts counts = fixture_counts(f);
+    assert_int_equal(counts.messages, messages);
+    assert_int_equal(counts.units_fresh, fresh);
+    assert_int_equal(counts.units_deferred, deferred);
+    assert_int_equal(counts.units_held, 0);
+}
+
+/* Neither record nor bytes nor a row in `fresh`. */
+static inline bool fixture_is_gone(struct fixture *f, uint64_t id)
+{
+    struct queue_message *message = NULL;
+    char byte;
+    uint64_t ids[1];
+    int rc = queue_read_message(f->queue, id, &message);
+    queue_message_free(&message);
+    return rc == 1 && queue_read_body(f->queue, id, 0, &byte, 1) == QUEUE_READ_GONE &&
+           (queue_read_fresh(f->queue, id, ids, 1) == 0 || ids[0] != id);
+}
+
 #endif

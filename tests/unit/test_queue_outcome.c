@@ -61,26 +61,6 @@ static void check_due(struct fixture *f, const char *domain, int64_t until, cons
     assert_string_equal(l.text, want);
 }
 
-static void check_counts(struct fixture *f, uint64_t messages, uint64_t fresh, uint64_t deferred)
-{
-    struct queue_counts counts = fixture_counts(f);
-    assert_int_equal(counts.messages, messages);
-    assert_int_equal(counts.units_fresh, fresh);
-    assert_int_equal(counts.units_deferred, deferred);
-    assert_int_equal(counts.units_held, 0);
-}
-
-static bool is_gone(struct fixture *f, uint64_t id)
-{
-    struct queue_message *message = NULL;
-    char byte;
-    uint64_t ids[1];
-    int rc = queue_read_message(f->queue, id, &message);
-    queue_message_free(&message);
-    return rc == 1 && queue_read_body(f->queue, id, 0, &byte, 1) == QUEUE_READ_GONE &&
-           (queue_read_fresh(f->queue, id, ids, 1) == 0 || ids[0] != id);
-}
-
 /* ---- tests ---- */
 
 static void delivered_at_once_leaves_nothing(void **state)
@@ -88,10 +68,10 @@ static void delivered_at_once_leaves_nothing(void **state)
     struct fixture *f = *state;
     uint64_t id = 0;
     assert_int_equal(fixture_accept(f, "a@x.example", "hello", 5, &id), 0);
-    check_counts(f, 1, 1, 0);
+    fixture_check_counts(f, 1, 1, 0);
     assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_DELIVERED, 0), 0);
-    assert_true(is_gone(f, id));
-    check_counts(f, 0, 0, 0);
+    assert_true(fixture_is_gone(f, id));
+    fixture_check_counts(f, 0, 0, 0);
     assert_int_equal(fixture_counts(f).bytes, 0);
     check_next(f, "");
     /* once more: it is gone, which is no fault */
@@ -105,12 +85,12 @@ static void deferral_enters_due_and_next(void **state)
     uint64_t b = 0;
     assert_int_equal(fixture_accept(f, "a@x.example", "1", 1, &a), 0);
     assert_int_equal(fixture_accept(f, "b@x.example c@y.example", "2", 1, &b), 0);
-    check_counts(f, 2, 3, 0);
+    fixture_check_counts(f, 2, 3, 0);
     check_next(f, "");
 
     assert_int_equal(fixture_record(f, a, 0, 0, QUEUE_RCPT_WAITING, 500), 0);
     check_next(f, "x.example@500");
-    check_counts(f, 2, 2, 1);
+    fixture_check_counts(f, 2, 2, 1);
     assert_int_equal(fixture_record(f, b, 0, 0, QUEUE_RCPT_WAITING, 400), 0);
     check_next(f, "x.example@400");
     assert_int_equal(fixture_record(f, b, 1, 1, QUEUE_RCPT_WAITING, 450), 0);
@@ -119,7 +99,7 @@ static void deferral_enters_due_and_next(void **state)
     check_due(f, "x.example", 499, "0@400");
     check_due(f, "y.example", 449, "");
     check_due(f, "x.exampl", INT64_MAX, "");
-    check_counts(f, 2, 0, 3);
+    fixture_check_counts(f, 2, 0, 3);
 
     /* later: the domain's earliest is now the other one */
     assert_int_equal(fixture_record(f, b, 0, 0, QUEUE_RCPT_WAITING, 900), 0);
@@ -131,11 +111,11 @@ static void deferral_enters_due_and_next(void **state)
     check_next(f, "y.example@450 x.example@900");
     assert_int_equal(fixture_record(f, b, 1, 1, QUEUE_RCPT_DELIVERED, 0), 0);
     check_next(f, "x.example@900");
-    check_counts(f, 1, 0, 1);
+    fixture_check_counts(f, 1, 0, 1);
     assert_int_equal(fixture_record(f, b, 0, 0, QUEUE_RCPT_EXPIRED, 0), 0);
     check_next(f, "");
-    check_counts(f, 0, 0, 0);
-    assert_true(is_gone(f, b));
+    fixture_check_counts(f, 0, 0, 0);
+    assert_true(fixture_is_gone(f, b));
 }
 
 static void on_due_tells_of_every_entry_that_came(void **state)
@@ -163,9 +143,9 @@ static void on_due_tells_of_every_entry_that_came(void **state)
 
     /* Parking a unit that was tried leaves it in its lane; one that never was comes into the other.
      */
-    queue_park(f->queue, ids[1], 0, 950);
+    queue_park(f->queue, NULL, ids[1], 0, 950, NULL, NULL);
     assert_int_equal(fixture_accept(f, "a@y.example", "1", 1, &ids[2]), 0);
-    queue_park(f->queue, ids[2], 0, 80);
+    queue_park(f->queue, NULL, ids[2], 0, 80, NULL, NULL);
     fixture_settle(f);
     assert_int_equal(f->due_count, 5);
     assert_int_equal(f->due[3].due, 950);
@@ -178,7 +158,7 @@ static void on_due_tells_of_every_entry_that_came(void **state)
     /* The first attempt moves it to the other lane. */
     assert_int_equal(fixture_record(f, ids[2], 0, 0, QUEUE_RCPT_WAITING, 90), 0);
     check_next(f, "y.example@90 x.example@500");
-    check_counts(f, 3, 0, 3);
+    fixture_check_counts(f, 3, 0, 3);
     atomic_store(&fixture_wall_ms, 0);
 }
 
@@ -192,11 +172,11 @@ static void fresh_goes_when_no_unit_is_fresh(void **state)
     assert_int_equal(queue_read_fresh(f->queue, 0, ids, 2), 1);
     assert_int_equal(fixture_record(f, id, 1, 1, QUEUE_RCPT_WAITING, 100), 0);
     assert_int_equal(queue_read_fresh(f->queue, 0, ids, 2), 1);
-    queue_park(f->queue, id, 2, 300);
+    queue_park(f->queue, NULL, id, 2, 300, NULL, NULL);
     fixture_settle(f);
     assert_int_equal(queue_read_fresh(f->queue, 0, ids, 2), 0);
     check_next(f, "y.example@100 z.example+300");
-    check_counts(f, 1, 1, 1); /* parked is still not tried */
+    fixture_check_counts(f, 1, 1, 1); /* parked is still not tried */
 
     struct queue_message *message = NULL;
     assert_int_equal(queue_read_message(f->queue, id, &message), 0);
@@ -212,7 +192,7 @@ static void fresh_goes_when_no_unit_is_fresh(void **state)
     assert_int_equal(e->recipients[2].attempts, 0);
     queue_message_free(&message);
     assert_int_equal(fixture_record(f, id, 2, 2, QUEUE_RCPT_DELIVERED, 0), 0);
-    check_counts(f, 1, 0, 1);
+    fixture_check_counts(f, 1, 0, 1);
 }
 
 static void each_recipient_has_its_own_state(void **state)
@@ -340,7 +320,7 @@ static void a_bounce_is_accepted_with_its_failure(void **state)
         queue_record(f->queue, f->port, &outcome, fixture_on_done, &answer);
         assert_int_equal(fixture_result(f, &answer), 0);
     }
-    assert_true(is_gone(f, id));
+    assert_true(fixture_is_gone(f, id));
     assert_int_equal(queue_read_ids(f->queue, 0, ids, 4), 1);
     assert_int_equal(queue_read_fresh(f->queue, 0, ids, 4), 1);
     struct queue_message *message = NULL;
@@ -380,7 +360,7 @@ static void a_bounce_that_does_not_fit_changes_nothing(void **state)
     outcome.id = id;
     queue_record(f->queue, f->port, &outcome, fixture_on_done, &answer);
     assert_int_equal(fixture_result(f, &answer), QUEUE_ERR_FULL);
-    check_counts(f, 1, 1, 0);
+    fixture_check_counts(f, 1, 1, 0);
     check_next(f, "");
     assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_BOUNCE_PENDING, 50), 0);
     check_next(f, "x.example@50");
@@ -388,7 +368,7 @@ static void a_bounce_that_does_not_fit_changes_nothing(void **state)
     answer = (struct answer){ANSWER_NONE, 0};
     queue_record(f->queue, f->port, &outcome, fixture_on_done, &answer);
     assert_int_equal(fixture_result(f, &answer), 0);
-    check_counts(f, 1, 1, 0);
+    fixture_check_counts(f, 1, 1, 0);
     check_next(f, "");
     bounce.len = 3000000;
     answer = (struct answer){ANSWER_NONE, 0};
@@ -411,7 +391,7 @@ static void retry_makes_deferred_units_due_now(void **state)
     assert_int_equal(f->due_count, 1);
     assert_int_equal(f->due[0].due, 5000);
     assert_int_equal(fixture_admin(f, id + 1, QUEUE_VERB_RETRY), 1);
-    check_counts(f, 1, 1, 1);
+    fixture_check_counts(f, 1, 1, 1);
 }
 
 static void delete_removes_every_row(void **state)
@@ -426,9 +406,9 @@ static void delete_removes_every_row(void **state)
     assert_int_equal(fixture_record(f, other, 0, 0, QUEUE_RCPT_WAITING, 20), 0);
     check_next(f, "x.example@10");
     assert_int_equal(fixture_admin(f, id, QUEUE_VERB_DELETE), 0);
-    assert_true(is_gone(f, id));
+    assert_true(fixture_is_gone(f, id));
     check_next(f, "x.example@20");
-    check_counts(f, 1, 0, 1);
+    fixture_check_counts(f, 1, 0, 1);
     fixture_settle(f);
     assert_int_equal(f->removed_count, 1);
     assert_int_equal(f->removed[0], id);
@@ -457,8 +437,8 @@ static void listings_go_on_by_key(void **state)
         fixture_envelope(&e, rcpt, space);
         assert_int_equal(queue_put_begin(f->queue, f->port, &put, &id), 0);
         queue_put_commit(put, &e.envelope, fixture_on_done, &answer);
-        queue_park(f->queue, id, 0, 1000 + i);
-        queue_park(f->queue, id, 1, 2000 - i);
+        queue_park(f->queue, NULL, id, 0, 1000 + i, NULL, NULL);
+        queue_park(f->queue, NULL, id, 1, 2000 - i, NULL, NULL);
     }
     assert_true(fixture_wait(f, &answer.times, COUNT));
     fixture_settle(f);
@@ -541,15 +521,15 @@ static void a_long_list_changes_row_by_row(void **state)
     assert_int_equal(queue_put_begin(f->queue, f->port, &put, &id), 0);
     queue_put_commit(put, &envelope, fixture_on_done, &answer);
     assert_int_equal(fixture_result(f, &answer), 0);
-    check_counts(f, 1, 1 + COUNT / 2, 0);
+    fixture_check_counts(f, 1, 1 + COUNT / 2, 0);
     for (uint32_t i = 0; i < COUNT; i += 2)
         assert_int_equal(fixture_record(f, id, 0, i, QUEUE_RCPT_WAITING, 7), 0);
-    check_counts(f, 1, COUNT / 2, 1);
+    fixture_check_counts(f, 1, COUNT / 2, 1);
     check_next(f, "d0.example@7");
     for (uint32_t i = 1; i < COUNT; i += 2)
         assert_int_equal(fixture_record(f, id, (uint16_t)(i / 2 + 1), i, QUEUE_RCPT_DELIVERED, 0),
                          0);
-    check_counts(f, 1, 0, 1);
+    fixture_check_counts(f, 1, 0, 1);
     struct queue_message *message = NULL;
     assert_int_equal(queue_read_message(f->queue, id, &message), 0);
     const struct queue_envelope *e = queue_message_envelope(message);
@@ -561,124 +541,11 @@ static void a_long_list_changes_row_by_row(void **state)
     assert_int_equal(e->units[0].attempts, COUNT / 2);
     queue_message_free(&message);
     assert_int_equal(fixture_admin(f, id, QUEUE_VERB_DELETE), 0);
-    assert_true(is_gone(f, id));
+    assert_true(fixture_is_gone(f, id));
     check_next(f, "");
-    check_counts(f, 0, 0, 0);
+    fixture_check_counts(f, 0, 0, 0);
     uint64_t ids[1];
     assert_int_equal(queue_read_ids(f->queue, 0, ids, 1), 0);
-}
-
-/* ---- very many recipients ---- */
-
-enum { CROWD = 40000, FAILED = 100 };
-
-static void accept_crowd(struct fixture *f, uint64_t *id_out)
-{
-    static char addresses[CROWD][40];
-    static struct queue_recipient rcpts[CROWD];
-    struct answer answer = {ANSWER_NONE, 0};
-    struct queue_put *put = NULL;
-    for (size_t i = 0; i < CROWD; i++) { /* one of another domain */
-        (void)snprintf(addresses[i], sizeof addresses[i], "u%zu@%s.example", i, i > 0 ? "d" : "e");
-        rcpts[i] = (struct queue_recipient){.address = addresses[i],
-                                            .domain = strchr(addresses[i], '@') + 1};
-    }
-    struct queue_envelope envelope = {
-        .sender = "s", .recipients = rcpts, .recipient_count = CROWD, .sign_domain = ""};
-    assert_int_equal(queue_put_begin(f->queue, f->port, &put, id_out), 0);
-    queue_put_commit(put, &envelope, fixture_on_done, &answer);
-    assert_int_equal(fixture_result(f, &answer), 0);
-}
-
-/* All of the large unit: the first of them fail, of the others every second one is delivered. */
-static void record_crowd(struct fixture *f, uint64_t id, struct answer *answer)
-{
-    static struct queue_rcpt_outcome outcomes[CROWD];
-    struct queue_attempt attempt = fixture_attempt("busy");
-    struct fixture_envelope e;
-    char space[512];
-    fixture_envelope(&e, "sender@home.example", space);
-    e.envelope.sender = "";
-    struct queue_bounce bounce = {&e.envelope, "DSN!", 4};
-    for (uint32_t i = 1; i < CROWD; i++)
-        outcomes[i] = (struct queue_rcpt_outcome){i,
-                                                  i <= FAILED  ? QUEUE_RCPT_FAILED
-                                                  : i % 2 == 0 ? QUEUE_RCPT_DELIVERED
-                                                               : QUEUE_RCPT_WAITING,
-                                                  &attempt};
-    struct queue_outcome outcome = {.id = id,
-                                    .unit = 1,
-                                    .recipients = outcomes + 1,
-                                    .recipient_count = CROWD - 1,
-                                    .due_unix_ms = 77,
-                                    .count_attempt = true,
-                                    .bounce = &bounce};
-    queue_record(f->queue, f->port, &outcome, fixture_on_done, answer);
-}
-
-static void assert_crowd(struct fixture *f, uint64_t id)
-{
-    struct queue_message *message = NULL;
-    assert_int_equal(queue_read_message(f->queue, id, &message), 0);
-    const struct queue_envelope *e = queue_message_envelope(message);
-    for (size_t i = 1; i < CROWD; i++) {
-        assert_int_equal(e->recipients[i].attempts, 1);
-        assert_int_equal(e->recipients[i].state, i <= FAILED  ? QUEUE_RCPT_FAILED
-                                                 : i % 2 == 0 ? QUEUE_RCPT_DELIVERED
-                                                              : QUEUE_RCPT_WAITING);
-    }
-    assert_int_equal(e->recipients[0].state, QUEUE_RCPT_WAITING);
-    assert_int_equal(e->units[1].attempts, 1);
-    assert_int_equal(e->units[1].due_unix_ms, 77);
-    queue_message_free(&message);
-}
-
-/* Whoever looks in between sees a whole queue, the bounce comes with its failures, others' mail is
- * not kept waiting for all of it. */
-static void a_crowd_is_recorded_in_steps(void **state)
-{
-    struct fixture *f = *state;
-    struct answer answer = {ANSWER_NONE, 0};
-    uint64_t id = 0;
-    uint64_t other = 0;
-    accept_crowd(f, &id);
-    uint64_t commits = fixture_counts(f).commits;
-    record_crowd(f, id, &answer);
-    for (int looks = 0; answer.times == 0 && looks < 1000; looks++) {
-        struct queue_message *message = NULL;
-        fixture_check_all(f);
-        assert_int_equal(queue_read_message(f->queue, id, &message), 0);
-        bool failed = queue_message_envelope(message)->recipients[1].state == QUEUE_RCPT_FAILED;
-        bool ended = queue_message_envelope(message)->units[1].attempts > 0;
-        queue_message_free(&message);
-        assert_int_equal(failed, ended);
-        assert_int_equal(fixture_accept(f, "a@x.example", "x", 1, &other), 0);
-        assert_int_equal(fixture_admin(f, other, QUEUE_VERB_DELETE), 0);
-    }
-    assert_int_equal(fixture_result(f, &answer), 0);
-    assert_true(fixture_counts(f).commits >= commits + 3);
-    assert_crowd(f, id);
-    check_counts(f, 2, 2, 1); /* the bounce, and the recipient of another domain */
-    fixture_check_all(f);
-    fixture_reopen(f);
-    assert_crowd(f, id);
-}
-
-/* An admin deletes the message between the steps, which takes less of them: no bounce is made. */
-static void a_crowd_that_is_deleted_meanwhile(void **state)
-{
-    struct fixture *f = *state;
-    struct answer deleted = {ANSWER_NONE, 0};
-    struct answer recorded = {ANSWER_NONE, 0};
-    uint64_t id = 0;
-    accept_crowd(f, &id);
-    queue_admin(f->queue, f->port, QUEUE_VERB_DELETE, id, NULL, 0, NULL, fixture_on_done, &deleted);
-    record_crowd(f, id, &recorded);
-    assert_int_equal(fixture_result(f, &deleted), 0);
-    assert_int_equal(fixture_result(f, &recorded), 0);
-    assert_true(is_gone(f, id));
-    check_counts(f, 0, 0, 0);
-    fixture_check_all(f);
 }
 
 int main(void)
@@ -699,8 +566,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(listings_go_on_by_key, setup, teardown),
         cmocka_unit_test_setup_teardown(next_goes_on_after_a_position, setup, teardown),
         cmocka_unit_test_setup_teardown(a_long_list_changes_row_by_row, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_crowd_is_recorded_in_steps, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_crowd_that_is_deleted_meanwhile, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
