@@ -381,12 +381,15 @@ void queue_record(struct queue *queue, struct queue_port *port, const struct que
     queue_submit(queue, &record->job);
 }
 
-void queue_park(struct queue *queue, uint64_t id, uint16_t unit, int64_t due_unix_ms)
+void queue_park(struct queue *queue, struct queue_port *port, uint64_t id, uint16_t unit,
+                int64_t due_unix_ms, queue_done_fn on_done, void *ctx)
 {
     struct record_job *record = queue_alloc(sizeof *record);
     record->job = (struct queue_job){.type = &park_type};
     record->id = id;
     record->unit = unit;
     record->due_unix_ms = due_unix_ms;
+    if (port != NULL)
+        record->completion = queue_completion_done(port, on_done, ctx);
     queue_submit(queue, &record->job);
 }

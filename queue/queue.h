@@ -7,10 +7,11 @@
  * Everything the writer finds waiting goes into one transaction (at most 4 MiB of body or 20 ms of
  * work), is committed (synced), and only then reported. A lone message is committed at once; outcomes
  * join the next accept's transaction, or are committed alone 5 ms after the first one waits.
- * Two lines wait for the writer: what accepts mail, and all else (outcomes, parking, admin's steps).
- * Accepting goes first; the other line has a third of a transaction's working time while it waits, so
- * that neither flood delays the other by more than a commit. With an admin's steps in line it has 1 to
- * 10 ms: as much as keeps the transaction, its sync included, at 15 ms if mail is accepted, else 20. */
+ * Three lines wait for the writer: what accepts mail, outcomes and parking, admin's steps. Accepting goes
+ * first; the others have a third of a transaction's working time while it waits, so that neither flood
+ * delays the other by more than a commit. With an admin's steps in line they have 1 to 10 ms each: as
+ * much as keeps the transaction, its sync included, at 15 ms if mail is accepted, else 20.
+ */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
@@ -43,7 +44,8 @@ enum {
 const char *queue_error_text(int code);
 
 /* ---- identifiers ---- */
-/* max(last + 1, milliseconds since the epoch << 22); reserved ahead in `meta`: never the same twice. */
+/* max(last + 1, milliseconds since the epoch << 22); reserved ahead in `meta`: no two messages of which
+ * anything was stored ever share one. */
 void queue_id_text(uint64_t id, char text[QUEUE_ID_TEXT]);
 /* Upper or lower case; I, L read as 1, O as 0 (Crockford). */
 QUEUE_MUST_USE bool queue_id_parse(const char *text, size_t len, uint64_t *id_out);
@@ -229,8 +231,10 @@ struct queue_outcome {
 void queue_record(struct queue *queue, struct queue_port *port, const struct queue_outcome *outcome,
                   queue_done_fn on_done, void *ctx);
 
-/* A unit that does not fit the scheduler's window: leaves `fresh`, enters `due` at the given time. No callback. */
-void queue_park(struct queue *queue, uint64_t id, uint16_t unit, int64_t due_unix_ms);
+/* A unit that does not fit the scheduler's window: leaves `fresh`, enters `due` at the given time in the
+ * lane of new mail. on_done as for queue_record; port NULL: nobody is told. */
+void queue_park(struct queue *queue, struct queue_port *port, uint64_t id, uint16_t unit,
+                int64_t due_unix_ms, queue_done_fn on_done, void *ctx);
 
 /* ---- reading ---- */
 struct queue_message; /* a decoded record, a copy: free it with queue_message_free */

@@ -69,13 +69,12 @@ static void on_parked(int result, void *ctx)
 /* @return false: too many are under way */
 static bool park(struct feeder *feeder, uint64_t id, uint16_t unit)
 {
-    struct queue_outcome outcome = {.id = id, .unit = unit, .due_unix_ms = time_wall_ms()};
     pthread_mutex_lock(&feeder->lock);
     bool room = feeder->parking < PARKING_MAX;
     if (room && !feeder->stopped) {
         feeder->parking++;
-        queue_record(feeder->deliver->queue, feeder->deliver->workers[0].port, &outcome, on_parked,
-                     feeder);
+        queue_park(feeder->deliver->queue, feeder->deliver->workers[0].port, id, unit,
+                   time_wall_ms(), on_parked, feeder);
     }
     if (!room && id < feeder->left_in_fresh)
         feeder->left_in_fresh = id;

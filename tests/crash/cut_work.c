@@ -353,7 +353,7 @@ static void park(struct live *live, struct cut_note *note)
     live->parked |= (uint8_t)(1U << note->unit);
     note->due_unix_ms = now_ms() + roll(5000) - 1000;
     mark(note);
-    queue_park(work.queue, note->id, note->unit, note->due_unix_ms);
+    queue_park(work.queue, NULL, note->id, note->unit, note->due_unix_ms, NULL, NULL);
 }
 
 /* What may happen to a unit in this state. */

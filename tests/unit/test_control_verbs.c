@@ -88,7 +88,7 @@ static void test_each_state(void **state)
     struct mail fresh = accept_one(bed, "a@a.example");
     struct mail late = accept_deferred(bed, "a@b.example");
     struct mail parked = accept_one(bed, "a@c.example");
-    queue_park(bed->fixture->queue, parked.id, 0, LATER);
+    queue_park(bed->fixture->queue, NULL, parked.id, 0, LATER, NULL, NULL);
     fixture_settle(bed->fixture);
 
     assert_verb(bed, "retry", "\"all\":true", 2, 2, 1); /* a fresh one is on its way */

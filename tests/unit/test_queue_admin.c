@@ -369,7 +369,7 @@ static void metrics_count_what_was_done(void **state)
     struct queue_metrics m;
     uint64_t id = 0;
     assert_int_equal(fixture_accept(f, "a@x.example b@y.example", "1", 1, &id), 0);
-    queue_park(f->queue, id, 1, 7);
+    queue_park(f->queue, NULL, id, 1, 7, NULL, NULL);
     assert_int_equal(fixture_record(f, id, 0, 0, QUEUE_RCPT_WAITING, 90000), 0);
     assert_int_equal(act(f, id, QUEUE_VERB_RETRY, NULL, 0), 0);
     queue_read_metrics(f->queue, &m);

@@ -71,7 +71,7 @@ static int setup(void **state)
     for (size_t i = 0; i < MESSAGES / 2; i += 3)
         assert_int_equal(
             fixture_record(f, ids[i], 0, 0, QUEUE_RCPT_WAITING, 1700000000000 + (int64_t)i), 0);
-    queue_park(f->queue, ids[1], 1, 1700000009999);
+    queue_park(f->queue, NULL, ids[1], 1, 1700000009999, NULL, NULL);
     fixture_settle(f);
     *state = f;
     return 0;

@@ -64,7 +64,7 @@ static void test_random_store_is_clean(void **state)
                 rand_r(&seed) % 2 == 0 ? QUEUE_RCPT_WAITING : QUEUE_RCPT_DELIVERED;
             (void)fixture_record(f, id, 0, 0, to, 1700000000000 + rand_r(&seed) % 100000);
             if (rand_r(&seed) % 3 == 0)
-                queue_park(f->queue, id, 1, 1700000000000 + rand_r(&seed) % 1000);
+                queue_park(f->queue, NULL, id, 1, 1700000000000 + rand_r(&seed) % 1000, NULL, NULL);
             if (rand_r(&seed) % 5 == 0)
                 (void)fixture_admin(f, id, (enum queue_verb)(rand_r(&seed) % 5));
         }

@@ -82,7 +82,7 @@ static void fill(struct fixture *f)
     assert_int_equal(fixture_record(f, id[0], 0, 0, QUEUE_RCPT_WAITING, 1700000000001), 0);
     assert_int_equal(fixture_admin(f, id[1], QUEUE_VERB_HOLD), 0);
     assert_int_equal(fixture_record(f, id[2], 1, 1, QUEUE_RCPT_DELIVERED, 0), 0);
-    queue_park(f->queue, id[3], 0, 1700000000002);
+    queue_park(f->queue, NULL, id[3], 0, 1700000000002, NULL, NULL);
     assert_int_equal(fixture_admin(f, id[4], QUEUE_VERB_BOUNCE), 0);
     id[0] = accept_list(f);
     assert_int_equal(fixture_record(f, id[0], 3, 3, QUEUE_RCPT_WAITING, 1700000000003), 0);

@@ -476,7 +476,7 @@ static void lost_counters_are_counted_anew(void **state)
                      0);
     assert_int_equal(fixture_accept(f, "a@x.example", "four", 4, &ids[2]), 0);
     assert_int_equal(fixture_record(f, ids[0], 0, 0, QUEUE_RCPT_WAITING, 100), 0);
-    queue_park(f->queue, ids[1], 2, 100);
+    queue_park(f->queue, NULL, ids[1], 2, 100, NULL, NULL);
     fixture_settle(f);
     meddle(f, "message", change_checksum, ids[2]);
     assert_int_equal(fixture_admin(f, ids[2], QUEUE_VERB_RETRY), QUEUE_ERR_DAMAGED);

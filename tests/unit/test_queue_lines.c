@@ -181,7 +181,7 @@ static void a_flood_of_outcomes_does_not_delay_an_accept(void **state)
     hold_writer(w, &answer);
     uint64_t before = commits(w);
     for (int i = 0; i < FLOOD; i++)
-        queue_park(w->queue, ids[i % MESSAGES], 0, 1 + i);
+        queue_park(w->queue, NULL, ids[i % MESSAGES], 0, 1 + i, NULL, NULL);
     (void)hand_in(w->f, "a@y.example", 1, &answer);
     set_gate(false);
     assert_true(fixture_wait(w->f, &answer.times, 2));
@@ -205,7 +205,7 @@ static void a_flood_of_accepts_does_not_starve_outcomes(void **state)
     for (int i = 0; i < FLOOD; i++) /* 4 KiB each: a transaction takes about a thousand */
         (void)hand_in(w->f, "a@y.example", 4096, &answer);
     for (int i = 0; i < OUTCOMES; i++)
-        queue_park(w->queue, ids[i], 0, 1 + i);
+        queue_park(w->queue, NULL, ids[i], 0, 1 + i, NULL, NULL);
     set_gate(false);
     assert_true(fixture_wait(w->f, &answer.times, OUTCOMES + 1 + FLOOD));
     fixture_settle(w->f);
@@ -230,7 +230,7 @@ static void admin_steps_leave_room_for_all_others(void **state)
         queue_admin(w->queue, w->f->port, i % 2 ? QUEUE_VERB_HOLD : QUEUE_VERB_RELEASE,
                     ids[i / 2 % MESSAGES], NULL, 0, NULL, fixture_on_done, &steps);
     (void)hand_in(w->f, "a@y.example", 1, &answer);
-    queue_park(w->queue, mine, 0, 7);
+    queue_park(w->queue, NULL, mine, 0, 7, NULL, NULL);
     set_gate(false);
     assert_true(fixture_wait(w->f, &answer.times, 3));
     assert_true(fixture_wait(w->f, &steps.times, STEPS));
@@ -250,7 +250,7 @@ static void park_one(void)
 {
     uint64_t id = atomic_exchange(&park_id, 0);
     if (id != 0)
-        queue_park(park_queue, id, 0, 77);
+        queue_park(park_queue, NULL, id, 0, 77, NULL, NULL);
 }
 
 static void a_lone_sender_does_not_wait_for_a_commit_of_outcomes(void **state)

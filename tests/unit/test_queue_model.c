@@ -164,7 +164,7 @@ static void step_park(struct fixture *f, struct model *m, struct model_message *
 {
     size_t unit = roll(m, (uint32_t)mm->unit_count);
     int64_t due = roll_time(m);
-    queue_park(f->queue, mm->id, (uint16_t)unit, due);
+    queue_park(f->queue, NULL, mm->id, (uint16_t)unit, due, NULL, NULL);
     if (!mm->gone && unit_open(mm, unit))
         mm->due[unit] = due;
 }

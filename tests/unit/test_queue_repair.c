@@ -98,7 +98,7 @@ static int setup(void **state)
     assert_int_equal(fixture_accept(f, "a@x.example b@y.example", body, 3000, &ids[NEW]), 0);
     assert_int_equal(fixture_accept(f, "c@z.example", body, sizeof body, &ids[LARGE]), 0);
     assert_int_equal(fixture_accept(f, "d@x.example", body, 10, &ids[PARKED]), 0);
-    queue_park(f->queue, ids[PARKED], 0, DUE + 5);
+    queue_park(f->queue, NULL, ids[PARKED], 0, DUE + 5, NULL, NULL);
     assert_int_equal(fixture_accept(f, "e@x.example", body, 10, &ids[HELD]), 0);
     assert_int_equal(fixture_admin(f, ids[HELD], QUEUE_VERB_HOLD), 0);
     accept_list(f);

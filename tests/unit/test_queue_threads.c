@@ -138,7 +138,7 @@ static void deliver_one(struct deliverer *d, uint64_t id)
                                         .due_unix_ms = 1000 + (int64_t)(id % 100),
                                         .count_attempt = true};
         if ((id + r) % 16 == 1) {
-            queue_park(d->f->queue, id, e->recipients[r].unit, 5);
+            queue_park(d->f->queue, NULL, id, e->recipients[r].unit, 5, NULL, NULL);
             continue;
         }
         queue_record(d->f->queue, d->port_owner.port, &outcome, count_recorded, d);

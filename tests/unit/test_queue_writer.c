@@ -105,7 +105,7 @@ static void closing_commits_what_waits(void **state)
     uint64_t id = 0;
     int64_t due = 0;
     assert_int_equal(fixture_accept(f, "a@x.example", "x", 1, &id), 0);
-    queue_park(f->queue, id, 0, 77);
+    queue_park(f->queue, NULL, id, 0, 77, NULL, NULL);
     fixture_reopen(f); /* before its company could come */
     assert_int_equal(fixture_read_next(f, INT64_MAX, see_next, &due), 0);
     assert_int_equal(due, 77);

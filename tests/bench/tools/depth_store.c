@@ -223,18 +223,12 @@ static void step_defer(struct bench *b, size_t n, bool newest, int64_t after_s, 
     }
 }
 
-/* Parking has no answer of its own: an outcome without effect, behind it in the line, has one. */
 static void step_park(struct bench *b, size_t n)
 {
-    size_t from = b->count > n ? b->count - n : 0;
-    for (size_t i = from; i < b->count; i++) {
-        queue_park(b->queue, b->ids[i], 0, now_unix_ms());
-        if ((i - from) % b->outstanding == b->outstanding - 1 || i == b->count - 1) {
-            struct queue_outcome nothing = {.id = 1};
-            b->open++;
-            queue_record(b->queue, b->port, &nothing, on_done, b);
-            wait_until_open(b, 0);
-        }
+    for (size_t i = b->count > n ? b->count - n : 0; i < b->count; i++) {
+        wait_until_open(b, b->outstanding - 1);
+        b->open++;
+        queue_park(b->queue, b->port, b->ids[i], 0, now_unix_ms(), on_done, b);
     }
 }
 
