@@ -227,7 +227,7 @@ run_crash() {
     fi
     build_daemon || return
     say "crash tests"
-    run_pytest crash -rP -m crash tests/system # the counts of copies are part of the result
+    run_pytest crash -n 3 -rP -m crash tests/system # the counts of copies are part of the result
 }
 
 mkdir -p "$results"
