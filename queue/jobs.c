@@ -4,7 +4,8 @@
 #include "queue/compact.h"
 #include "queue/queue_private.h"
 
-#define LAZY_JOBS_MAX 512 /* so many outcomes need no more company */
+#define LAZY_JOBS_MAX 2048 /* so many outcomes need no more company */
+#define PATIENCE_NS   INT64_C(250000000)
 #define GATHER_GAP_NS 150000
 #define GATHER_MAX_NS INT64_C(2000000)
 #define GATHER_SHARE  4  /* of the time a commit took at most one in so many is spent waiting */
@@ -81,6 +82,7 @@ void queue_submit_locked(struct queue *queue, struct queue_job *job)
         job->refused = QUEUE_ERR_CLOSED;
     queue_jobs_push(line, job);
     queue->urgent += job->urgent ? 1 : 0;
+    queue->hasty += queue_job_line(job) == QUEUE_LINE_OUTCOME && !job->patient ? 1 : 0;
     if (job->type->kind == QUEUE_JOB_ACCEPT)
         atomic_store_explicit(&queue->accept_waits, true, memory_order_relaxed);
     if (job->urgent || line->count == 1 || line->count == LAZY_JOBS_MAX)
@@ -169,6 +171,16 @@ bool queue_gather(struct queue *queue, struct queue_jobs *accepts, size_t have, 
     return came;
 }
 
+/* Units that go on waiting get rows of `due` in pages far apart, which senders would wait for; many
+ * at once share more of these pages. Lost in a crash, such an outcome costs one attempt too many:
+ * one that ends something would cost a second copy, so it takes all along. */
+static bool may_wait(const struct queue *queue)
+{
+    const struct queue_jobs *outcomes = &queue->waiting[QUEUE_LINE_OUTCOME];
+    return queue->hasty == 0 && outcomes->count < LAZY_JOBS_MAX && outcomes->head != NULL &&
+           queue_now_ns() - outcomes->head->since_ns < PATIENCE_NS && !queue->closing;
+}
+
 bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool busy,
                 int64_t wake_ns)
 {
@@ -196,8 +208,12 @@ bool queue_take(struct queue *queue, struct queue_jobs lines[QUEUE_LINES], bool 
     }
     if (!queue->closing)
         queue_puts_collect(queue, queue_now_ns(), &lines[QUEUE_LINE_ACCEPT]);
-    for (size_t i = 0; i < QUEUE_LINES; i++)
-        queue_jobs_append(&lines[i], &queue->waiting[i]);
+    queue_jobs_append(&lines[QUEUE_LINE_ACCEPT], &queue->waiting[QUEUE_LINE_ACCEPT]);
+    queue_jobs_append(&lines[QUEUE_LINE_ADMIN], &queue->waiting[QUEUE_LINE_ADMIN]);
+    if (lines[QUEUE_LINE_ACCEPT].head == NULL || !may_wait(queue)) {
+        queue_jobs_append(&lines[QUEUE_LINE_OUTCOME], &queue->waiting[QUEUE_LINE_OUTCOME]);
+        queue->hasty = 0;
+    }
     queue->urgent = 0;
     queue->taken_ns = queue_now_ns();
     atomic_store_explicit(&queue->accept_waits, false, memory_order_relaxed);

@@ -354,6 +354,15 @@ static void copy_bounce(struct queue *queue, struct record_job *record,
         record->invalid = QUEUE_ERR_LIMIT;
 }
 
+static bool ends_any(const struct record_job *record)
+{
+    for (size_t i = 0; i < record->result_count; i++) {
+        if (!queue_rcpt_is_open(record->results[i].state))
+            return true;
+    }
+    return false;
+}
+
 void queue_record(struct queue *queue, struct queue_port *port, const struct queue_outcome *outcome,
                   queue_done_fn on_done, void *ctx)
 {
@@ -378,6 +387,7 @@ void queue_record(struct queue *queue, struct queue_port *port, const struct que
     if (outcome->bounce != NULL)
         copy_bounce(queue, record, outcome->bounce);
     record->completion = queue_completion_done(port, on_done, ctx);
+    record->job.patient = outcome->bounce == NULL && !ends_any(record);
     queue_submit(queue, &record->job);
 }
 
@@ -385,7 +395,7 @@ void queue_park(struct queue *queue, struct queue_port *port, uint64_t id, uint1
                 int64_t due_unix_ms, queue_done_fn on_done, void *ctx)
 {
     struct record_job *record = queue_alloc(sizeof *record);
-    record->job = (struct queue_job){.type = &park_type};
+    record->job = (struct queue_job){.type = &park_type, .patient = true};
     record->id = id;
     record->unit = unit;
     record->due_unix_ms = due_unix_ms;

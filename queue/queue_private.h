@@ -58,6 +58,7 @@ struct queue_job {
     struct queue_job *next;
     const struct queue_job_type *type;
     bool urgent; /* commit as soon as possible; else wait for company */
+    bool patient; /* an outcome that ends nothing: may wait while senders come and go */
     bool grows;  /* stores new bytes: a full store refuses it, others are tried again alone */
     bool tried;  /* was in a transaction that failed */
     int result;
@@ -91,6 +92,7 @@ struct queue {
     pthread_cond_t wake;
     struct queue_jobs waiting[QUEUE_LINES];
     size_t urgent;               /* among waiting */
+    size_t hasty;                /* outcomes among waiting that are not patient */
     size_t awaited;              /* the writer gathers: wake it when so many accepts wait; or 0 */
     size_t expected;             /* senders: answered by the last commit, or too late for it */
     int64_t answered_ns;         /* when that was over, */
