@@ -39,6 +39,7 @@ void smtp_server_free(struct smtp_server **serverp)
     free((char *)server->options.banner);
     free(server->shut_text);
     free(server->sender);
+    free(server->auth.mechanisms);
     buf_deinit(&server->input);
     buf_deinit(&server->output);
     buf_deinit(&server->content.piece);
@@ -52,11 +53,14 @@ void server_set_state(struct smtp_server *server, enum server_state state)
     static const unsigned legal[] = {
         [SERVER_UNGREETED] = TO(SERVER_NEW),
         [SERVER_NEW] = TO(SERVER_READY) | TO(SERVER_STARTTLS),
-        [SERVER_READY] = TO(SERVER_READY) | TO(SERVER_MAIL) | TO(SERVER_STARTTLS),
+        [SERVER_READY] =
+            TO(SERVER_READY) | TO(SERVER_MAIL) | TO(SERVER_STARTTLS) | TO(SERVER_AUTH_ANSWER),
         [SERVER_MAIL] = TO(SERVER_READY) | TO(SERVER_RCPT),
         [SERVER_RCPT] = TO(SERVER_READY) | TO(SERVER_RCPT) | TO(SERVER_DATA),
         [SERVER_DATA] = TO(SERVER_READY) | TO(SERVER_ANSWER),
         [SERVER_ANSWER] = TO(SERVER_READY),
+        [SERVER_AUTH_ANSWER] = TO(SERVER_READY) | TO(SERVER_AUTH_RESPONSE),
+        [SERVER_AUTH_RESPONSE] = TO(SERVER_READY) | TO(SERVER_AUTH_ANSWER),
         [SERVER_STARTTLS] = TO(SERVER_NEW),
         [SERVER_CLOSED] = 0,
     };
@@ -105,12 +109,15 @@ void server_end(struct smtp_server *server)
 {
     bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT ||
                        server->state == SERVER_DATA;
+    bool auth = server->state == SERVER_AUTH_ANSWER || server->state == SERVER_AUTH_RESPONSE;
 
     if (server->state == SERVER_CLOSED)
         return;
     server_set_state(server, SERVER_CLOSED);
     if (transaction)
         server->events.on_reset(server->ctx);
+    if (auth)
+        server->events.on_auth_cancel(server->ctx);
     server->events.on_quit(server->ctx);
 }
 
@@ -175,7 +182,8 @@ void server_end_transaction(struct smtp_server *server)
 
 static bool input_waits(const struct smtp_server *server)
 {
-    return server->state == SERVER_UNGREETED || server->state == SERVER_ANSWER;
+    return server->state == SERVER_UNGREETED || server->state == SERVER_ANSWER ||
+           server->state == SERVER_AUTH_ANSWER;
 }
 
 static void skip_line(struct smtp_server *server)
@@ -187,18 +195,38 @@ static void skip_line(struct smtp_server *server)
     server->now = str_skip(server->now, used);
 }
 
+/* How long the line may be that begins here; SMTP_COMMAND_LINE_MAX is enough to tell. */
+static size_t line_max(const struct smtp_server *server)
+{
+    bool auth =
+        server->state == SERVER_AUTH_RESPONSE || str_starts_nocase(server->now, STR("AUTH "));
+
+    return auth ? SMTP_AUTH_LINE_MAX : SMTP_COMMAND_LINE_MAX;
+}
+
+static void refuse_line(struct smtp_server *server, uint16_t code, const char *text)
+{
+    if (server->state == SERVER_AUTH_RESPONSE)
+        server_auth_line_fault(server, code, text);
+    else
+        server_reply_fault(server, code, text);
+}
+
 /* @return false: the line is not complete yet */
 static bool next_line(struct smtp_server *server)
 {
     struct str now = server->now;
-    size_t window = now.len < SMTP_COMMAND_LINE_MAX ? now.len : SMTP_COMMAND_LINE_MAX;
-    const char *lf = memchr(now.p, '\n', window);
+    size_t max = line_max(server);
+    const char *lf = memchr(now.p, '\n', now.len < max ? now.len : max);
 
-    if (lf == NULL && now.len < SMTP_COMMAND_LINE_MAX)
+    if (lf == NULL && now.len < max)
         return false;
     if (lf == NULL) {
         skip_line(server);
-        server_reply_fault(server, 500, "5.5.2 Line too long");
+        if (max == SMTP_AUTH_LINE_MAX) /* RFC 4954 section 4 */
+            refuse_line(server, 500, "5.5.6 Authentication exchange line is too long");
+        else
+            refuse_line(server, 500, "5.5.2 Line too long");
         return true;
     }
     struct str line = {now.p, (size_t)(lf - now.p)};
@@ -207,11 +235,14 @@ static bool next_line(struct smtp_server *server)
      * commands that this peer took for content (CVE-2023-51764). A bare CR is refused with the
      * control bytes. */
     if (line.len == 0 || line.p[line.len - 1] != '\r') {
-        server_reply_fault(server, 500, "5.5.2 Line must end with CRLF");
+        refuse_line(server, 500, "5.5.2 Line must end with CRLF");
         return true;
     }
     line.len--;
-    server_command(server, line);
+    if (server->state == SERVER_AUTH_RESPONSE)
+        server_auth_line(server, line);
+    else
+        server_command(server, line);
     return true;
 }
 
@@ -326,6 +357,11 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *v
     server_reply(server, verdict->code != 0 ? verdict->code : 250,
                  verdict->code != 0 ? verdict->text : "2.0.0 Ok");
     server_forget_sender(server);
+    server_go_on(server);
+}
+
+void server_go_on(struct smtp_server *server)
+{
     if (server->running)
         return;
     if (server->shut_text != NULL)
@@ -345,6 +381,8 @@ size_t smtp_server_tls_started(struct smtp_server *server)
     if (server->state == SERVER_CLOSED)
         return dropped;
     server->tls = true;
+    server->auth.done = false;
+    smtp_server_offer_auth(server, NULL);
     if (server->state == SERVER_STARTTLS)
         server_set_state(server, SERVER_NEW);
     return dropped;
@@ -366,5 +404,5 @@ bool smtp_server_in_data(const struct smtp_server *server)
 
 bool smtp_server_answer_pending(const struct smtp_server *server)
 {
-    return server->state == SERVER_ANSWER;
+    return server->state == SERVER_ANSWER || server->state == SERVER_AUTH_ANSWER;
 }

@@ -68,14 +68,16 @@ static void on_ehlo(struct smtp_server *server, struct str args)
 {
     const struct smtp_server_options *options = &server->options;
     bool starttls = options->offer_starttls && !server->tls;
+    const char *mechanisms = server_auth_mechanisms(server);
 
     if (!hello(server, args, true))
         return;
     if (!buf_printf(&server->output,
                     "250-%s\r\n250-PIPELINING\r\n250-SIZE %" PRIu64
-                    "\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s250 HELP\r\n",
+                    "\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s%s%s%s250 HELP\r\n",
                     options->hostname, options->max_message_bytes,
-                    starttls ? "250-STARTTLS\r\n" : ""))
+                    starttls ? "250-STARTTLS\r\n" : "", mechanisms != NULL ? "250-AUTH " : "",
+                    mechanisms != NULL ? mechanisms : "", mechanisms != NULL ? "\r\n" : ""))
         server_end(server);
 }
 
@@ -142,7 +144,8 @@ static void on_vrfy(struct smtp_server *server, struct str args)
 static void on_help(struct smtp_server *server, struct str args)
 {
     (void)args;
-    server_reply(server, 214, "2.0.0 EHLO HELO STARTTLS MAIL RCPT DATA RSET NOOP VRFY HELP QUIT");
+    server_reply(server, 214,
+                 "2.0.0 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT");
 }
 
 static void on_quit(struct smtp_server *server, struct str args)
@@ -183,7 +186,7 @@ static const struct cmd_row {
     {{"VRFY", 4}, AFTER_HELLO, CMD_NEEDS_TLS | CMD_CHATTER, on_vrfy},
     {{"HELP", 4}, IN_ANY, CMD_CHATTER, on_help},
     {{"QUIT", 4}, IN_ANY, CMD_NO_ARGS, on_quit},
-    {{"AUTH", 4}, IN_ANY, 0, on_missing},
+    {{"AUTH", 4}, IN(SERVER_READY), 0, server_auth},
     {{"BDAT", 4}, IN_ANY, 0, on_missing},
     {{"EXPN", 4}, IN_ANY, 0, on_missing},
     {{"ETRN", 4}, IN_ANY, 0, on_missing},
@@ -215,7 +218,7 @@ static void refuse_order(struct smtp_server *server, const struct cmd_row *row)
 {
     if (server->state == SERVER_NEW)
         server_reply_fault(server, 503, "5.5.1 Send EHLO first");
-    else if (row->handle == server_mail)
+    else if (row->handle == server_mail || row->handle == server_auth)
         server_reply_fault(server, 503, "5.5.1 A transaction is open already");
     else if (server->state == SERVER_MAIL && server->refused)
         server_reply_refused_recipient(server, 554, "5.5.1 No valid recipients");

@@ -173,7 +173,7 @@ static void refuse_mail(struct smtp_server *server, struct refusal refusal)
 
 void server_mail(struct smtp_server *server, struct str args)
 {
-    struct smtp_mail mail = {.sender = {"", 0}, .sender_domain = {"", 0}};
+    struct smtp_mail mail = {.sender = {"", 0}, .sender_domain = {"", 0}, .envid = {"", 0}};
     struct smtp_verdict verdict = {0};
     struct refusal refusal = parse_mail(server, args, &mail);
 
@@ -220,18 +220,18 @@ static struct refusal parse_rcpt(const struct smtp_server *server, struct str ar
 
 static void handle_rcpt(struct smtp_server *server, struct str args)
 {
-    struct smtp_address address = {0};
+    struct smtp_rcpt rcpt = {.orcpt = {"", 0}};
     struct smtp_verdict verdict = {0};
-    struct refusal refusal = parse_rcpt(server, args, &address);
+    struct refusal refusal = parse_rcpt(server, args, &rcpt.address);
 
-    server->recipient = named(address.whole, args, STR("TO:"));
+    server->recipient = named(rcpt.address.whole, args, STR("TO:"));
     if (refusal.code != 0) {
         /* Never a fault: one bad list must not end a session that has good recipients too. */
         server->refused = true;
         server_reply_refused_recipient(server, refusal.code, refusal.text);
         return;
     }
-    server->events.on_rcpt(&address, &verdict, server->ctx);
+    server->events.on_rcpt(&rcpt, &verdict, server->ctx);
     if (!accepted(&verdict)) {
         server->refused = true;
         server_reply_refused_recipient(server, verdict.code, verdict.text);

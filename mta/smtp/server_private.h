@@ -1,6 +1,6 @@
 /* mta/smtp/server_private.h - what the files of the server session share: server.c (life, bytes,
- * replies), server_command.c (the command table), server_mail.c (MAIL and RCPT), server_data.c
- * (message content). */
+ * replies), server_command.c (the command table), server_mail.c (MAIL and RCPT), server_auth.c (the
+ * exchange of AUTH), server_data.c (message content). */
 #ifndef MTA_SMTP_SERVER_PRIVATE_H
 #define MTA_SMTP_SERVER_PRIVATE_H
 
@@ -15,6 +15,9 @@ enum server_state {
     SERVER_RCPT, /* at least one RCPT accepted */
     SERVER_DATA,
     SERVER_ANSWER,   /* the final dot was seen, the owner's answer is outstanding: input waits */
+    SERVER_AUTH_ANSWER,   /* AUTH or a response was handed over, the owner's answer is outstanding:
+                             input waits */
+    SERVER_AUTH_RESPONSE, /* 334 is queued: the next line is the response */
     SERVER_STARTTLS, /* 220 to STARTTLS is queued: input in clear is dropped */
     SERVER_CLOSED,
 };
@@ -28,6 +31,12 @@ struct server_content {
     uint64_t header_bytes; /* of the header section as far as it has been seen */
     size_t header_line_bytes;
     bool header_ended;
+};
+
+struct server_auth {
+    char *mechanisms; /* offered; NULL: none */
+    bool done;        /* logged in */
+    unsigned failures;
 };
 
 struct smtp_server {
@@ -54,6 +63,7 @@ struct smtp_server {
     struct str recipient;   /* of the RCPT being handled, likewise */
     uint64_t dropped_bytes; /* in clear behind STARTTLS */
     char *shut_text;        /* smtp_server_shut() waits for the end of an event or for the answer */
+    struct server_auth auth;
     struct server_content content;
 };
 
@@ -78,6 +88,18 @@ void server_end_transaction(struct smtp_server *server);
 void server_forget_sender(struct smtp_server *server);
 /* Nothing is read or answered any more; on_reset if there was a transaction, on_quit. */
 void server_end(struct smtp_server *server);
+
+/* An answer of the owner has been queued: handle the input that waited, unless called from inside an
+ * event. */
+void server_go_on(struct smtp_server *server);
+
+/* What EHLO announces behind AUTH; NULL: nothing. */
+const char *server_auth_mechanisms(const struct smtp_server *server);
+void server_auth(struct smtp_server *server, struct str args);
+/* A response line, without its line end. */
+void server_auth_line(struct smtp_server *server, struct str line);
+/* A response line that cannot be read: ends the exchange. */
+void server_auth_line_fault(struct smtp_server *server, uint16_t code, const char *text);
 
 /* Handle one complete command line, without its line end. */
 void server_command(struct smtp_server *server, struct str line);

@@ -126,9 +126,10 @@ static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, 
     s->intake = intake_new(s->worker, s->settings, s->listener, mail->sender, mail->body_8bit);
 }
 
-static void on_rcpt(const struct smtp_address *address, struct smtp_verdict *verdict, void *ctx)
+static void on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict, void *ctx)
 {
     struct session *s = ctx;
+    const struct smtp_address *address = &rcpt->address;
     if (address->domain.len == 0) {
         refuse(verdict, 550, "5.1.1 This host has no mailboxes of its own: name a domain");
         return;

@@ -55,8 +55,10 @@ static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, 
     note(ctx, "mail", mail->sender);
 }
 
-static void on_rcpt(const struct smtp_address *address, struct smtp_verdict *verdict, void *ctx)
+static void on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict, void *ctx)
 {
+    const struct smtp_address *address = &rcpt->address;
+
     check(address->local.len > 0 && address->whole.len >= address->local.len);
     decide(address->whole, verdict);
     note(ctx, "rcpt", address->whole);

@@ -92,11 +92,11 @@ static inline void peer_on_mail(const struct smtp_mail *mail, struct smtp_verdic
     peer_note(ctx, "mail", str_from(text));
 }
 
-static inline void peer_on_rcpt(const struct smtp_address *address, struct smtp_verdict *verdict,
+static inline void peer_on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict,
                                 void *ctx)
 {
-    peer_verdict(address->local, verdict);
-    peer_note(ctx, "rcpt", address->whole);
+    peer_verdict(rcpt->address.local, verdict);
+    peer_note(ctx, "rcpt", rcpt->address.whole);
 }
 
 static inline void peer_on_data(struct smtp_verdict *verdict, void *ctx)
