@@ -1,6 +1,7 @@
 /* config/build.c - walks table and tree side by side. Knows kinds, not settings. */
 #include "config/build.h"
 
+#include "config/alias.h"
 #include "config/scalar.h"
 #include "config/schema.h"
 
@@ -26,17 +27,6 @@ static int fail_value(const struct build *b, const struct schema_map *map,
 {
     return report_at(b->report, node->place, name_of(map, key->name).text, "%s, found %s", why,
                      node_describe(node).text);
-}
-
-/* Plain `null` and `~` are YAML's "nothing": a value that looks given and is not. */
-static bool is_null(const struct node *node)
-{
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-    for (size_t i = 0; node->plain && i < sizeof nulls / sizeof nulls[0]; i++) {
-        if (strcmp(node->text, nulls[i]) == 0)
-            return true;
-    }
-    return false;
 }
 
 static bool scalar_is(const struct node *node, const char *text)
@@ -75,7 +65,7 @@ static int set_scalar(const struct build *b, const struct schema_map *map,
 {
     struct reason why = {""};
     const struct scalar_context context = {b->arena, b->folder};
-    if (node->kind != NODE_SCALAR || is_null(node)) {
+    if (node->kind != NODE_SCALAR || node_is_null(node)) {
         scalar_expected(key, &why);
         return fail_value(b, map, key, node, why.text);
     }
@@ -182,11 +172,23 @@ static int refuse_no_list(const struct build *b, const struct schema_map *map,
     return fail_value(b, map, key, node, "expected a list of mappings, each begun by \"- \"");
 }
 
+static int set_aliases(const struct build *b, const struct schema_key *key, const struct node *node,
+                       void *base)
+{
+    struct config_alias *aliases = NULL;
+    if (alias_build(b, node, &aliases) < 0)
+        return -1;
+    store_list(key, base, aliases, node->count);
+    return 0;
+}
+
 static int set_key(const struct build *b, const struct schema_map *map,
                    const struct schema_key *key, const struct node *node, void *base)
 {
     if (key->kind == SCHEMA_ABSENT)
         return check_absent(b, map, key, node);
+    if (key->kind == SCHEMA_ALIASES)
+        return set_aliases(b, key, node, base);
     if (key->shape != SCHEMA_ONE && node->kind == NODE_LIST)
         return set_list(b, map, key, node, base);
     if (key->shape == SCHEMA_ONE_OR_LIST)

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -23,19 +24,82 @@ static int check_tls_files(const struct build *b, const struct node *root,
                      "needs tls.certificate, the file with its certificate");
 }
 
-static int check_listener_tls(const struct build *b, const struct node *root,
-                              const struct config *config)
+static int check_listener_tls(const struct build *b, const struct node *item,
+                              const struct config *config, const struct config_listener *listener)
+{
+    const struct node *tls = node_find(item, "tls");
+    bool needs = listener->tls == CONFIG_LISTENER_TLS_REQUIRED ||
+                 listener->tls == CONFIG_LISTENER_TLS_IMPLICIT;
+    if (needs && config->tls_certificate == NULL)
+        return report_at(b->report, tls->place, "listeners.tls",
+                         "%s needs tls.certificate and tls.key", tls->text);
+    return 0;
+}
+
+static int check_listener_auth(const struct build *b, const struct node *item,
+                               const struct config *config, const struct config_listener *listener)
+{
+    const struct node *auth = node_find(item, "auth");
+    bool tls = listener->tls != CONFIG_LISTENER_TLS_OFF && config->tls_certificate != NULL;
+    if (listener->auth != CONFIG_AUTH_REQUIRED)
+        return 0;
+    if (config->users_file == NULL)
+        return report_at(b->report, auth->place, "listeners.auth",
+                         "required needs users_file, the file that `mtactl user add` makes");
+    if (!tls && listener->cleartext_auth == CONFIG_CLEARTEXT_AUTH_NEVER)
+        return report_at(b->report, auth->place, "listeners.auth",
+                         "required and nobody could log in: there is neither TLS (tls other than "
+                         "off, tls.certificate and tls.key) nor cleartext_auth: loopback");
+    return 0;
+}
+
+static int check_listener_names(const struct build *b, const struct node *item,
+                                const struct config *config, const struct config_listener *listener)
+{
+    const struct node *ca = node_find(item, "client_ca");
+    const struct node *names = node_find(item, "trusted_names");
+    if (ca != NULL && config->tls_certificate == NULL)
+        return report_at(b->report, ca->key_place, "listeners.client_ca",
+                         "needs tls.certificate and tls.key: without TLS no client shows a "
+                         "certificate");
+    if (ca != NULL && listener->tls == CONFIG_LISTENER_TLS_OFF)
+        return report_at(b->report, ca->key_place, "listeners.client_ca",
+                         "needs tls other than off: without TLS no client shows a certificate");
+    if (listener->trusted_name_count > 0 && ca == NULL)
+        return report_at(b->report, names->key_place, "listeners.trusted_names",
+                         "needs client_ca, the file of those who sign the clients' certificates");
+    return 0;
+}
+
+static int check_listeners(const struct build *b, const struct node *root,
+                           const struct config *config)
 {
     const struct node *list = node_find(root, "listeners");
     const struct node *item = list != NULL ? list->first : NULL;
     for (size_t i = 0; item != NULL; i++, item = item->next) {
-        enum config_listener_tls tls = config->listeners[i].tls;
-        bool needs = tls == CONFIG_LISTENER_TLS_REQUIRED || tls == CONFIG_LISTENER_TLS_IMPLICIT;
-        if (needs && config->tls_certificate == NULL)
-            return report_at(b->report, node_find(item, "tls")->place, "listeners.tls",
-                             "%s needs tls.certificate and tls.key", node_find(item, "tls")->text);
+        const struct config_listener *listener = &config->listeners[i];
+        if (check_listener_tls(b, item, config, listener) < 0 ||
+            check_listener_auth(b, item, config, listener) < 0 ||
+            check_listener_names(b, item, config, listener) < 0)
+            return -1;
     }
     return 0;
+}
+
+/* What a listener does where its mapping is silent and another setting decides. */
+static void fill_listeners(const struct node *root, const struct config *config)
+{
+    const struct node *list = node_find(root, "listeners");
+    const struct node *item = list != NULL ? list->first : NULL;
+    /* ours until it is handed out */
+    struct config_listener *listeners = (struct config_listener *)config->listeners;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        if (config->users_file == NULL)
+            listeners[i].auth = CONFIG_AUTH_OFF;
+        if (node_find(item, "trace_client") == NULL)
+            listeners[i].trace_client = listeners[i].role == CONFIG_ROLE_RELAY;
+        item = item != NULL ? item->next : NULL;
+    }
 }
 
 /* Something that may stand only once, and its place. */
@@ -76,6 +140,8 @@ static int refuse_twins(const struct build *b, const char *key, struct once *all
 static const char *spell_endpoint(struct arena *arena, const struct config_endpoint *endpoint)
 {
     static const char digits[] = "0123456789abcdef";
+    if (endpoint->unix_path != NULL)
+        return endpoint->unix_path;
     size_t size = endpoint->address.ipv6 ? 16 : 4;
     char *text = arena_alloc(arena, 2 * size + 8);
     char *p = text;
@@ -185,6 +251,41 @@ static int place_socket(const struct build *b, const struct node *root, struct c
                      excerpt_of(config->control_socket).text, sizeof address.sun_path - 1);
 }
 
+/* Two sockets cannot share a path; the later one would take it from the other. */
+static int check_control_socket(const struct build *b, const struct node *root,
+                                const struct config *config)
+{
+    const struct node *list = node_find(root, "listeners");
+    const struct node *item = list != NULL ? list->first : NULL;
+    for (size_t i = 0; item != NULL; i++, item = item->next) {
+        const struct config_listener *listener = &config->listeners[i];
+        for (size_t k = 0; k < listener->address_count; k++) {
+            const char *path = listener->addresses[k].unix_path;
+            if (path != NULL && strcmp(path, config->control_socket) == 0)
+                return report_at(b->report, node_find(item, "address")->place, "listeners.address",
+                                 "%s is the control_socket; expected another path",
+                                 excerpt_of(listener->addresses[k].text).text);
+        }
+    }
+    return 0;
+}
+
+/* Two ways to say the same, and one of them would go unheard. */
+static int check_postmaster(const struct build *b, const struct node *root,
+                            const struct config *config)
+{
+    const struct node *list = node_find(root, "aliases");
+    if (config->postmaster == NULL || list == NULL)
+        return 0;
+    for (const struct node *alias = list->first; alias != NULL; alias = alias->next) {
+        if (strcasecmp(alias->key, "postmaster") == 0)
+            return report_at(b->report, alias->key_place, "aliases.postmaster",
+                             "given twice: the key `postmaster` at line %u says it too",
+                             node_find(root, "postmaster")->key_place.line);
+    }
+    return 0;
+}
+
 static int default_hostname(const struct build *b, struct config *config)
 {
     struct place start = {1, 1};
@@ -214,7 +315,7 @@ int check_config(const struct build *build, const struct node *root, struct conf
     struct arena scratch = {0};
     int rc = check_tls_files(build, root, config);
     if (rc == 0)
-        rc = check_listener_tls(build, root, config);
+        rc = check_listeners(build, root, config);
     if (rc == 0)
         rc = check_addresses(build, &scratch, root, config);
     if (rc == 0)
@@ -226,9 +327,17 @@ int check_config(const struct build *build, const struct node *root, struct conf
     if (rc == 0)
         rc = place_socket(build, root, config);
     if (rc == 0)
-        fill_route_tls(root, config);
+        rc = check_control_socket(build, root, config);
+    if (rc == 0)
+        rc = check_postmaster(build, root, config);
     if (rc == 0 && config->hostname == NULL)
         rc = default_hostname(build, config);
+    if (rc == 0) {
+        fill_route_tls(root, config);
+        fill_listeners(root, config);
+        if (config->default_domain == NULL)
+            config->default_domain = config->hostname;
+    }
     arena_free(&scratch);
     return rc;
 }

@@ -25,7 +25,8 @@ struct config_network {
 struct config_endpoint {
     struct config_network address; /* full prefix */
     uint16_t port;
-    const char *text; /* as written, for messages */
+    const char *unix_path; /* absolute, fits a socket's address; NULL: address and port count */
+    const char *text;      /* as written, for messages */
 };
 
 enum config_role { CONFIG_ROLE_SUBMISSION, CONFIG_ROLE_RELAY };
@@ -35,6 +36,8 @@ enum config_listener_tls {
     CONFIG_LISTENER_TLS_REQUIRED,
     CONFIG_LISTENER_TLS_IMPLICIT
 };
+enum config_auth { CONFIG_AUTH_OFF, CONFIG_AUTH_OPTIONAL, CONFIG_AUTH_REQUIRED };
+enum config_cleartext_auth { CONFIG_CLEARTEXT_AUTH_NEVER, CONFIG_CLEARTEXT_AUTH_LOOPBACK };
 enum config_tls { CONFIG_TLS_OFF, CONFIG_TLS_OPPORTUNISTIC, CONFIG_TLS_ENCRYPT, CONFIG_TLS_VERIFY };
 enum config_ip { CONFIG_IP_ANY, CONFIG_IP_4, CONFIG_IP_6 };
 enum config_log_format { CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
@@ -46,13 +49,31 @@ struct config_listener {
     size_t address_count; /* at least 1 */
     enum config_role role;
     enum config_listener_tls tls;
+    /* Off, too, where it was optional and there is no users_file: nobody could log in. */
+    enum config_auth auth;
+    enum config_cleartext_auth cleartext_auth;
     const struct config_network *trusted;
     size_t trusted_count;
+    const char *client_ca; /* absolute path, or NULL: clients are asked for no certificate */
+    /* A verified client certificate with such a DNS name may relay. Patterns as in a route. */
+    const char *const *trusted_names;
+    size_t trusted_name_count;
+    bool trace_client; /* Received tells address and user of the client */
     uint64_t max_message_bytes;
     uint32_t max_recipients;
     uint32_t max_connections;
     bool refuse_long_lines;
     uint32_t line; /* where it stands in the file, for later messages */
+};
+
+/* A name of system mail and who gets it instead. */
+struct config_alias {
+    const char *name; /* local part, lower case */
+    /* Each "local@domain", or a bare local part: another alias, or completed by default_domain.
+     * No circles, but an alias may name itself: then it means name@default_domain. */
+    const char *const *targets;
+    size_t target_count; /* at least 1 */
+    uint32_t line;
 };
 
 struct config_dkim {
@@ -89,6 +110,11 @@ struct config {
     const char *state_dir;      /* absolute */
     const char *control_socket; /* absolute */
     const char *user;           /* NULL: not given */
+    const char *postmaster;     /* local@domain, or NULL */
+    const struct config_alias *aliases;
+    size_t alias_count;
+    const char *default_domain; /* completes unqualified addresses; lower case; never NULL */
+    const char *users_file;     /* absolute path, or NULL */
 
     const struct config_listener *listeners;
     size_t listener_count;

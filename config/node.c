@@ -266,6 +266,18 @@ const struct node *node_find(const struct node *node, const char *key)
     return NULL;
 }
 
+bool node_is_null(const struct node *node)
+{
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    if (node->kind != NODE_SCALAR || !node->plain)
+        return false;
+    for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++) {
+        if (strcmp(node->text, nulls[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 struct excerpt node_describe(const struct node *node)
 {
     switch (node->kind) {

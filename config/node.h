@@ -40,6 +40,9 @@ CONFIG_MUST_USE int node_parse(const struct report *report, struct arena *arena,
 /* The member of a mapping, or NULL; also when node is NULL or no mapping. */
 const struct node *node_find(const struct node *node, const char *key);
 
+/* A plain `null`, `~` or empty scalar, YAML's "nothing": a value that looks given and is not. */
+bool node_is_null(const struct node *node);
+
 /* "a mapping", "a list", "nothing" or the scalar's text in quotes. */
 struct excerpt node_describe(const struct node *node);
 

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 
 /* Into a field of 1 (bool), 2, 4 or 8 bytes; the row's bounds made sure that it fits. */
 static void store_number(const struct schema_key *key, uint64_t number, void *out)
@@ -182,12 +183,29 @@ static bool parse_source(const struct schema_key *key, const char *text, void *o
     return true;
 }
 
+/* The path of a socket, once it is absolute, must fit its address. */
+static bool parse_unix(const struct scalar_context *context, const char *text,
+                       struct config_endpoint *endpoint, struct reason *why)
+{
+    struct sockaddr_un address;
+    const char *path = text + strlen("unix:");
+    if (!check_path(path, why))
+        return reason_set(why, "expected the path of a socket, such as unix:/run/mta/submission");
+    path = build_path(context->arena, context->folder, path);
+    if (strlen(path) >= sizeof address.sun_path)
+        return reason_set(why, "expected a shorter path: a socket's has at most %zu characters",
+                          sizeof address.sun_path - 1);
+    endpoint->unix_path = path;
+    endpoint->text = arena_copy(context->arena, text, strlen(text));
+    return true;
+}
+
 static bool parse_endpoint(const struct scalar_context *context, const struct schema_key *key,
                            const char *text, void *out, void *present_out, struct reason *why)
 {
     struct config_endpoint *endpoint = out;
     if (key->kind == SCHEMA_LISTEN && strncmp(text, "unix:", 5) == 0)
-        return reason_set(why, "not available in this version (allowed: IP:PORT)");
+        return parse_unix(context, text, endpoint, why);
     if (!value_endpoint(text, key->kind == SCHEMA_SERVER ? 53 : 0, endpoint, why))
         return false;
     endpoint->text = arena_copy(context->arena, text, strlen(text));
@@ -249,12 +267,19 @@ bool scalar_parse(const struct scalar_context *context, const struct schema_key 
         return parse_source(key, text, value_out, second_out, why);
     case SCHEMA_NETWORK:
         return value_network(text, value_out, why);
+    case SCHEMA_MAILBOX:
+        if (!value_mailbox(text, true, why))
+            return false;
+        store_text(context, text, value_out);
+        return true;
     case SCHEMA_LISTEN:
+    case SCHEMA_HTTP:
     case SCHEMA_SERVER:
         return parse_endpoint(context, key, text, value_out, second_out, why);
     case SCHEMA_HOP:
         return parse_hop(context, text, value_out, why);
     case SCHEMA_MAP:
+    case SCHEMA_ALIASES:
     case SCHEMA_ABSENT:
         break; /* no scalars */
     }

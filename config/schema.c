@@ -62,10 +62,14 @@ static const struct schema_word route_tls_words[] = {
     {"verify", CONFIG_TLS_VERIFY, false},
     {"dane", 0, true},
     {0}};
-static const struct schema_word auth_words[] = {
-    {"off", 0, false}, {"optional", 0, true}, {"required", 0, true}, {0}};
+static const struct schema_word auth_words[] = {{"off", CONFIG_AUTH_OFF, false},
+                                                {"optional", CONFIG_AUTH_OPTIONAL, false},
+                                                {"required", CONFIG_AUTH_REQUIRED, false},
+                                                {0}};
 static const struct schema_word cleartext_words[] = {
-    {"never", 0, false}, {"loopback", 0, true}, {0}};
+    {"never", CONFIG_CLEARTEXT_AUTH_NEVER, false},
+    {"loopback", CONFIG_CLEARTEXT_AUTH_LOOPBACK, false},
+    {0}};
 static const struct schema_word long_lines_words[] = {
     {"accept", false, false}, {"refuse", true, false}, {0}};
 static const struct schema_word choose_words[] = {
@@ -100,14 +104,31 @@ static const struct schema_key listener_keys[] = {
      .field = FIELD(struct config_listener, tls),
      .words = listener_tls_words,
      .fallback = "optional"},
-    {.name = "auth", .kind = SCHEMA_WORD, .words = auth_words},
+    {.name = "auth",
+     .kind = SCHEMA_WORD,
+     .field = FIELD(struct config_listener, auth),
+     .words = auth_words,
+     .fallback = "optional"},
     {.name = "trusted",
      .kind = SCHEMA_NETWORK,
      .shape = SCHEMA_LIST,
      .may_be_empty = true,
      ELEMENTS(struct config_listener, trusted, trusted_count),
      .fallback = "127.0.0.0/8 ::1"},
-    {.name = "cleartext_auth", .kind = SCHEMA_WORD, .words = cleartext_words},
+    {.name = "cleartext_auth",
+     .kind = SCHEMA_WORD,
+     .field = FIELD(struct config_listener, cleartext_auth),
+     .words = cleartext_words,
+     .fallback = "loopback"},
+    {.name = "client_ca", .kind = SCHEMA_PATH, .field = FIELD(struct config_listener, client_ca)},
+    {.name = "trusted_names",
+     .kind = SCHEMA_RECIPIENT,
+     .shape = SCHEMA_ONE_OR_LIST,
+     .may_be_empty = true,
+     ELEMENTS(struct config_listener, trusted_names, trusted_name_count)},
+    {.name = "trace_client", /* its default is the role's matter: check.c */
+     .kind = SCHEMA_BOOL,
+     .field = FIELD(struct config_listener, trace_client)},
     {.name = "max_message_size",
      .kind = SCHEMA_SIZE,
      .field = FIELD(struct config_listener, max_message_bytes),
@@ -320,7 +341,7 @@ static const struct schema_map log_map = {"log", log_keys, COUNT(log_keys), {0}}
 
 static const struct schema_key metrics_keys[] = {
     {.name = "address",
-     .kind = SCHEMA_LISTEN,
+     .kind = SCHEMA_HTTP,
      .required = true,
      .field = TOP(metrics.address),
      .second = TOP(metrics.on)},
@@ -335,16 +356,16 @@ static const struct schema_key top_keys[] = {
      .field = TOP(control_socket),
      .fallback = "control"},
     {.name = "user", .kind = SCHEMA_USER, .field = TOP(user)},
-    ABSENT("postmaster", NULL),
-    ABSENT("aliases", "{}"),
-    ABSENT("default_domain", NULL),
+    {.name = "postmaster", .kind = SCHEMA_MAILBOX, .field = TOP(postmaster)},
+    {.name = "aliases", .kind = SCHEMA_ALIASES, ELEMENTS(struct config, aliases, alias_count)},
+    {.name = "default_domain", .kind = SCHEMA_DOMAIN, .field = TOP(default_domain)},
     {.name = "listeners",
      .kind = SCHEMA_MAP,
      .shape = SCHEMA_LIST,
      .map = &listener_map,
      ELEMENTS(struct config, listeners, listener_count)},
     MAP("tls", tls_map),
-    ABSENT("users_file", NULL),
+    {.name = "users_file", .kind = SCHEMA_PATH, .field = TOP(users_file)},
     {.name = "dkim",
      .kind = SCHEMA_MAP,
      .shape = SCHEMA_LIST,

@@ -25,10 +25,13 @@ enum schema_kind {
     SCHEMA_SOURCE4, /* second: presence flag */
     SCHEMA_SOURCE6, /* second: presence flag */
     SCHEMA_NETWORK,
-    SCHEMA_LISTEN,    /* struct config_endpoint; second (outside a list): presence flag */
+    SCHEMA_LISTEN,    /* struct config_endpoint, unix:PATH too */
+    SCHEMA_HTTP,      /* struct config_endpoint; second: presence flag */
     SCHEMA_SERVER,    /* struct config_endpoint, port 53 unless given */
     SCHEMA_HOP,       /* struct config_hop */
     SCHEMA_RECIPIENT, /* pattern */
+    SCHEMA_MAILBOX,   /* local@domain */
+    SCHEMA_ALIASES,   /* a mapping of names that the user chooses to struct config_alias */
 };
 
 enum schema_shape { SCHEMA_ONE, SCHEMA_LIST, SCHEMA_ONE_OR_LIST };

@@ -220,6 +220,51 @@ bool value_pattern(const char *text, char out[VALUE_PATTERN_SIZE], struct reason
     return true;
 }
 
+enum { LOCAL_PART_MAX = 64 }; /* RFC 5321 section 4.5.3.1.1 */
+
+/* The rule that text breaks as a local part without quotes (RFC 5322 section 3.2.3), or NULL. */
+static const char *local_fault(const char *text, size_t len)
+{
+    if (len == 0)
+        return "the name is missing";
+    if (len > LOCAL_PART_MAX)
+        return "the name is longer than 64 characters";
+    if (text[0] == '|' || text[0] == '/' || text[0] == ':')
+        return "programs, files and lists of /etc/aliases are not supported";
+    for (size_t i = 0; i < len; i++) {
+        bool dot = text[i] == '.';
+        if (dot && (i == 0 || i + 1 == len || text[i - 1] == '.'))
+            return "a dot at an end or next to another";
+        if (!dot && !is_alnum(text[i]) && strchr("!#$%&'*+-/=?^_`{|}~", text[i]) == NULL)
+            return "a character that an address has only within quotes";
+    }
+    return NULL;
+}
+
+bool value_mailbox(const char *text, bool needs_domain, struct reason *why)
+{
+    const char *what = needs_domain ? "an address such as admin@example.com"
+                                    : "an address such as admin@example.com, or another name";
+    char domain[VALUE_DOMAIN_SIZE];
+    const char *at = strrchr(text, '@');
+    if (text[0] == '\0')
+        return refuse_name(what, "", why);
+    const char *fault = local_fault(text, at != NULL ? (size_t)(at - text) : strlen(text));
+    if (fault == NULL && at == NULL && needs_domain)
+        fault = "the domain is missing";
+    if (fault == NULL && at != NULL && !value_domain(at + 1, domain, why))
+        fault = "what is behind the @ is no domain name";
+    return fault == NULL || refuse_name(what, fault, why);
+}
+
+bool value_alias(const char *text, struct reason *why)
+{
+    const char *fault = local_fault(text, strlen(text));
+    if (strchr(text, '@') != NULL)
+        fault = "without the @ and what follows";
+    return fault == NULL || refuse_name("the name of an alias, such as root", fault, why);
+}
+
 bool value_user(const char *text, struct reason *why)
 {
     size_t len = strlen(text);

@@ -32,6 +32,13 @@ bool value_hostname(const char *text, char out[VALUE_DOMAIN_SIZE], struct reason
 #define VALUE_PATTERN_SIZE (2 + VALUE_DOMAIN_SIZE)
 bool value_pattern(const char *text, char out[VALUE_PATTERN_SIZE], struct reason *why);
 
+/* "local@domain" in the characters that need no quotes; without the domain too, unless it is
+ * needed. */
+bool value_mailbox(const char *text, bool needs_domain, struct reason *why);
+
+/* The name of an alias: a local part as above. */
+bool value_alias(const char *text, struct reason *why);
+
 /* An account: letters, digits, "_", "-", "."; at most 64. */
 bool value_user(const char *text, struct reason *why);
 

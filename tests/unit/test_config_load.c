@@ -83,6 +83,10 @@ static void assert_listener_defaults(const struct config_listener *listener)
     assert_int_equal(listener->max_recipients, 1000);
     assert_int_equal(listener->max_connections, 2000);
     assert_false(listener->refuse_long_lines);
+    assert_int_equal(listener->auth, CONFIG_AUTH_OFF);
+    assert_null(listener->client_ca);
+    assert_int_equal(listener->trusted_name_count, 0);
+    assert_false(listener->trace_client);
 }
 
 static void test_defaults(void **state)
@@ -101,7 +105,9 @@ static void test_defaults(void **state)
     assert_address(&config->listeners[0].addresses[0].address, "127.0.0.1", 32);
     assert_int_equal(config->listeners[0].addresses[0].port, 587);
     assert_address(&config->listeners[0].addresses[1].address, "::1", 128);
+    assert_null(config->listeners[0].addresses[0].unix_path);
     assert_int_equal(config->listeners[0].line, 0);
+    assert_int_equal(config->listeners[0].cleartext_auth, CONFIG_CLEARTEXT_AUTH_LOOPBACK);
     assert_listener_defaults(&config->listeners[0]);
     assert_null(config->tls_certificate);
     assert_null(config->tls_key);
@@ -402,6 +408,41 @@ static void test_warn(void **state)
     config_unref(&config);
 }
 
+/* Who may hand mail in, and how. */
+static void test_submission(void **state)
+{
+    (void)state;
+    const struct config *config =
+        parse("hostname: a.example\n"
+              "users_file: users\n"
+              "tls: {certificate: c.pem, key: k.pem}\n"
+              "listeners:\n"
+              "  - address: [\"unix:run/submission\", \"127.0.0.1:587\"]\n"
+              "  - {address: \"unix:/run/mta/s\", auth: required, cleartext_auth: never}\n"
+              "  - {address: \"127.0.0.1:25\", role: relay, auth: off, client_ca: ca.pem,\n"
+              "     trusted_names: [\"*.Example.com\", b.example], tls: required}\n"
+              "  - {address: \"127.0.0.1:26\", role: relay, trace_client: false}\n"
+              "  - {address: \"127.0.0.1:27\", trace_client: true}\n");
+    const struct config_listener *l = config->listeners;
+    assert_string_equal(config->users_file, "/etc/mta/users");
+    assert_int_equal(config->listener_count, 5);
+    assert_string_equal(l[0].addresses[0].unix_path, "/etc/mta/run/submission");
+    assert_string_equal(l[0].addresses[0].text, "unix:run/submission");
+    assert_null(l[0].addresses[1].unix_path);
+    assert_int_equal(l[0].auth, CONFIG_AUTH_OPTIONAL);
+    assert_int_equal(l[1].auth, CONFIG_AUTH_REQUIRED);
+    assert_int_equal(l[1].cleartext_auth, CONFIG_CLEARTEXT_AUTH_NEVER);
+    assert_int_equal(l[2].auth, CONFIG_AUTH_OFF);
+    assert_string_equal(l[2].client_ca, "/etc/mta/ca.pem");
+    assert_int_equal(l[2].trusted_name_count, 2);
+    assert_string_equal(l[2].trusted_names[0], "*.example.com");
+    assert_string_equal(l[2].trusted_names[1], "b.example");
+    assert_true(l[2].trace_client);
+    assert_false(l[3].trace_client);
+    assert_true(l[4].trace_client);
+    config_unref(&config);
+}
+
 static void test_hostname_default(void **state)
 {
     (void)state;
@@ -571,9 +612,9 @@ int main(void)
         cmocka_unit_test(test_defaults),    cmocka_unit_test(test_full),
         cmocka_unit_test(test_crlf),        cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_log_targets), cmocka_unit_test(test_hostname_default),
-        cmocka_unit_test(test_warn),        cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_files),       cmocka_unit_test(test_references),
-        cmocka_unit_test(test_contains),
+        cmocka_unit_test(test_warn),        cmocka_unit_test(test_submission),
+        cmocka_unit_test(test_shipped),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_references),  cmocka_unit_test(test_contains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,9 @@
 
 #define H "hostname: a.example\n" /* line 1 of most cases */
 
+#define LABEL_27 "abcdefghijklmnopqrstuvwxyz."
+#define T        "tls: {certificate: c.pem, key: k.pem}\n"
+
 struct wrong {
     const char *yaml;
     const char *text; /* beginning of what follows "f:" */
@@ -297,12 +300,27 @@ static void test_addresses(void **state)
         {H "listeners: [{trusted: [0.0.0.0/0]}]\n",
          "2:24: listeners.trusted: expected an address or network such as 192.0.2.0/24 or "
          "\"2001:db8::/32\" (/0 is everybody: that would be an open relay)"},
+        {H "listeners: [{address: \"unix:\"}]\n",
+         "2:23: listeners.address: expected the path of a socket, such as "
+         "unix:/run/mta/submission, found \"unix:\""},
+        {H "listeners: [{address: \"unix:/run/\"}]\n",
+         "2:23: listeners.address: expected the path of a socket"},
+        {H "listeners: [{address: \"unix:" LABEL_27 LABEL_27 LABEL_27 LABEL_27 "\"}]\n",
+         "2:23: listeners.address: expected a shorter path: a socket's has at most 107 characters"},
+        {H "listeners: [{auth: on}]\n",
+         "2:20: listeners.auth: expected off, optional or required, found \"on\""},
+        {H "listeners: [{cleartext_auth: yes}]\n",
+         "2:30: listeners.cleartext_auth: expected never or loopback, found \"yes\""},
+        {H "listeners: [{trace_client: yes}]\n",
+         "2:28: listeners.trace_client: expected true or false, found \"yes\""},
+        {H "listeners: [{trusted_names: [\"a@b.example\"]}]\n",
+         "2:30: listeners.trusted_names: expected a pattern: example.com or *.example.com"},
         {H "metrics: {address: 9587}\n",
          "2:20: metrics.address: expected an IP address and port such as 127.0.0.1:587"},
         {H "metrics: {address: [\"127.0.0.1:9587\"]}\n",
          "2:20: metrics.address: expected an IP address and port such as 127.0.0.1:587"},
         {H "metrics: {address: \"unix:/run/mta\"}\n",
-         "2:20: metrics.address: not available in this version (allowed: IP:PORT)"},
+         "2:20: metrics.address: expected an IP address and port such as 127.0.0.1:587"},
         {H "metrics: {}\n", "2:10: metrics.address: missing: expected an IP address and port"},
         {H "metrics: 127.0.0.1:9587\n", "2:10: metrics: expected a mapping (name: value)"},
         {H "dns: {servers: [localhost]}\n", "2:17: dns.servers: expected an IP address, with or"},
@@ -347,6 +365,24 @@ static void test_together(void **state)
          "4:20: metrics.address: \"[0:0::1]:25\" is a listener's address; expected one of its own"},
         {H "metrics: {address: \"127.0.0.1:587\"}\n",
          "2:20: metrics.address: \"127.0.0.1:587\" is a listener's address"},
+        {H "listeners: [{address: [\"unix:/s\", \"unix:/s\"]}]\n",
+         "2:35: listeners.address: \"unix:/s\" stands twice: the first is at line 2"},
+        {H "state_dir: /v\nlisteners: [{address: \"unix:/v/control\"}]\n",
+         "3:23: listeners.address: \"unix:/v/control\" is the control_socket; expected another"},
+        {H "listeners: [{address: \"unix:/s\", auth: required}]\n",
+         "2:40: listeners.auth: required needs users_file, the file that `mtactl user add` makes"},
+        {H "users_file: u\nlisteners: [{address: \"unix:/s\", auth: required, cleartext_auth: "
+           "never}]\n",
+         "3:40: listeners.auth: required and nobody could log in: there is neither TLS"},
+        {H T "users_file: u\nlisteners: [{address: \"unix:/s\", auth: required, tls: off, "
+             "cleartext_auth: never}]\n",
+         "4:40: listeners.auth: required and nobody could log in: there is neither TLS"},
+        {H "listeners: [{address: \"unix:/s\", client_ca: ca.pem}]\n",
+         "2:34: listeners.client_ca: needs tls.certificate and tls.key: without TLS no client"},
+        {H T "listeners: [{address: \"unix:/s\", tls: off, client_ca: ca.pem}]\n",
+         "3:44: listeners.client_ca: needs tls other than off: without TLS no client"},
+        {H T "listeners: [{address: \"unix:/s\", trusted_names: [\"*.example\"]}]\n",
+         "3:34: listeners.trusted_names: needs client_ca, the file of those who sign"},
         {H "retry: {warn: 5d}\n", "2:15: retry.warn: \"5d\" is not shorter than retry.expire: the "
                                   "message has expired by then; expected a shorter time, or off"},
         {H "retry:\n  warn: 4h\n  expire: 2h\n", "3:9: retry.warn: \"4h\" is not shorter than"},
@@ -370,28 +406,9 @@ static void test_not_available(void **state)
 {
     (void)state;
     static const struct wrong cases[] = {
-        {H "postmaster: p@example.com\n",
-         "2:13: postmaster: not available in this version (leave the key out), found \"p@"},
-        {H "postmaster:\n", "2:12: postmaster: not available in this version"},
-        {H "aliases: {root: a@b.example}\n",
-         "2:10: aliases: not available in this version (allowed: {}), found a mapping"},
-        {H "aliases: []\n", "2:10: aliases: not available in this version (allowed: {})"},
-        {H "default_domain: a.example\n", "2:17: default_domain: not available in this version"},
-        {H "users_file: users\n", "2:13: users_file: not available in this version"},
         {H "sites: [{mx: \"*.google.com\"}]\n",
          "2:8: sites: not available in this version (allowed: []), found a list"},
         {H "sites: {}\n", "2:8: sites: not available in this version (allowed: [])"},
-        {H "listeners: [{auth: optional}]\n",
-         "2:20: listeners.auth: not available in this version (allowed: off), found \"optional\""},
-        {H "listeners: [{auth: required}]\n",
-         "2:20: listeners.auth: not available in this version"},
-        {H "listeners: [{auth: on}]\n",
-         "2:20: listeners.auth: expected off (optional and required: "
-         "not available in this version), found \"on\""},
-        {H "listeners: [{cleartext_auth: loopback}]\n",
-         "2:30: listeners.cleartext_auth: not available in this version (allowed: never)"},
-        {H "listeners: [{address: \"unix:/run/mta\"}]\n",
-         "2:23: listeners.address: not available in this version (allowed: IP:PORT)"},
         {H "routes: [{match: {senders: [a.example]}}]\n",
          "2:28: routes.match.senders: not available in this version (allowed: [])"},
         {H "routes: [{match: {users: [u]}}]\n",
