@@ -349,7 +349,8 @@ static int start_as_root(struct mtad *mtad)
         complain(error);
         return EXIT_WRONG;
     }
-    if (submit_new(config, &mtad->submit, error, sizeof error) < 0 ||
+    const struct submit_owner owner = {mtad->privilege.uid, mtad->privilege.gid};
+    if (submit_new(config, &owner, &mtad->submit, error, sizeof error) < 0 ||
         privilege_prepare_folder(&mtad->privilege, config->state_dir, error, sizeof error) < 0 ||
         check_state_dir(mtad, error, sizeof error) < 0 ||
         metrics_new(config, &mtad->metrics, error, sizeof error) < 0 ||

@@ -57,6 +57,30 @@ static bool means_no_ipv6(const struct config_endpoint *endpoint, int failure)
     return endpoint->address.ipv6 && (failure == EAFNOSUPPORT || failure == EADDRNOTAVAIL);
 }
 
+static struct listener *next_listener(struct submit *submit, size_t number, const char *text)
+{
+    struct listener *listener = &submit->listeners[submit->listener_count++];
+    listener->submit = submit;
+    listener->number = number;
+    snprintf(listener->text, sizeof listener->text, "%s", text);
+    return listener;
+}
+
+static int add_unix_listener(struct submit *submit, size_t number,
+                             const struct config_endpoint *endpoint,
+                             const struct submit_owner *owner, char *error, size_t error_size)
+{
+    struct unix_socket made;
+    if (unix_socket_listen(endpoint->unix_path, BACKLOG, owner->uid, owner->gid, &made, error,
+                           error_size) < 0)
+        return -1;
+    struct listener *listener = next_listener(submit, number, endpoint->text);
+    listener->fd = made.fd;
+    listener->unix_socket = made;
+    listener->unix_path = str_dup(str_from(endpoint->unix_path));
+    return 0;
+}
+
 static int add_listener(struct submit *submit, size_t number,
                         const struct config_endpoint *endpoint, char *error, size_t error_size)
 {
@@ -74,16 +98,12 @@ static int add_listener(struct submit *submit, size_t number,
                                    : "");
         return -1;
     }
-    struct listener *listener = &submit->listeners[submit->listener_count++];
-    listener->submit = submit;
-    listener->number = number;
-    listener->fd = fd;
-    snprintf(listener->text, sizeof listener->text, "%s", endpoint->text);
+    next_listener(submit, number, endpoint->text)->fd = fd;
     return 0;
 }
 
-int listener_bind_all(struct submit *submit, const struct config *config, char *error,
-                      size_t error_size)
+int listener_bind_all(struct submit *submit, const struct config *config,
+                      const struct submit_owner *owner, char *error, size_t error_size)
 {
     size_t most = 0;
     for (size_t i = 0; i < config->listener_count; i++)
@@ -93,7 +113,11 @@ int listener_bind_all(struct submit *submit, const struct config *config, char *
     submit->connections = mem_alloc(config->listener_count * sizeof *submit->connections + 1);
     for (size_t i = 0; i < config->listener_count; i++) {
         for (size_t k = 0; k < config->listeners[i].address_count; k++) {
-            if (add_listener(submit, i, &config->listeners[i].addresses[k], error, error_size) < 0)
+            const struct config_endpoint *endpoint = &config->listeners[i].addresses[k];
+            int rc = endpoint->unix_path != NULL
+                         ? add_unix_listener(submit, i, endpoint, owner, error, error_size)
+                         : add_listener(submit, i, endpoint, error, error_size);
+            if (rc < 0)
                 return -1;
         }
     }
@@ -137,6 +161,7 @@ static void hand_over(struct listener *listener, int fd)
     start->worker = least_busy(submit);
     start->listener = listener->number;
     start->fd = fd;
+    start->is_unix = listener->unix_path != NULL;
     start->crowded = now > start->settings->config->listeners[listener->number].max_connections;
     if (!loop_post(start->worker->loop, open_on_loop, start)) {
         close(fd);
@@ -193,11 +218,29 @@ int listener_start_all(struct submit *submit, uv_loop_t *loop)
     return 0;
 }
 
-static void on_poll_closed(uv_handle_t *handle)
+static void close_socket(struct listener *listener)
 {
-    struct listener *listener = handle->data;
+    if (listener->fd < 0)
+        return;
+    if (listener->unix_path != NULL)
+        unix_socket_remove(&listener->unix_socket, listener->unix_path);
     close(listener->fd);
     listener->fd = -1;
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    close_socket(handle->data);
+}
+
+void listener_free_all(struct submit *submit)
+{
+    for (size_t i = 0; i < submit->listener_count; i++) {
+        close_socket(&submit->listeners[i]);
+        free(submit->listeners[i].unix_path);
+    }
+    free(submit->listeners);
+    free(submit->connections);
 }
 
 void listener_close_all(struct submit *submit)

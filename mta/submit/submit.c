@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mta/submit/submit_private.h"
 
@@ -43,15 +42,15 @@ void submit_settings_unref(struct submit_settings **settingsp)
 
 /* ---- the life of the whole ---- */
 
-int submit_new(const struct config *config, struct submit **submit_out, char *error,
-               size_t error_size)
+int submit_new(const struct config *config, const struct submit_owner *owner,
+               struct submit **submit_out, char *error, size_t error_size)
 {
     struct submit *submit = mem_alloc(sizeof *submit);
     pthread_mutex_init(&submit->lock, NULL);
     submit->settings = mem_alloc(sizeof *submit->settings);
     atomic_init(&submit->settings->references, 1);
     submit->settings->config = config_ref(config);
-    if (listener_bind_all(submit, config, error, error_size) < 0) {
+    if (listener_bind_all(submit, config, owner, error, error_size) < 0) {
         submit_free(&submit);
         return -1;
     }
@@ -89,6 +88,15 @@ int submit_check(const struct config *config, char *error, size_t error_size)
     return rc;
 }
 
+static bool same_endpoint(const struct config_endpoint *a, const struct config_endpoint *b)
+{
+    if (a->unix_path != NULL || b->unix_path != NULL)
+        return a->unix_path != NULL && b->unix_path != NULL &&
+               strcmp(a->unix_path, b->unix_path) == 0;
+    return a->port == b->port && a->address.ipv6 == b->address.ipv6 &&
+           memcmp(a->address.bytes, b->address.bytes, sizeof a->address.bytes) == 0;
+}
+
 static bool same_addresses(const struct config *a, const struct config *b)
 {
     if (a->listener_count != b->listener_count)
@@ -97,10 +105,7 @@ static bool same_addresses(const struct config *a, const struct config *b)
         if (a->listeners[i].address_count != b->listeners[i].address_count)
             return false;
         for (size_t k = 0; k < a->listeners[i].address_count; k++) {
-            const struct config_endpoint *x = &a->listeners[i].addresses[k];
-            const struct config_endpoint *y = &b->listeners[i].addresses[k];
-            if (x->port != y->port || x->address.ipv6 != y->address.ipv6 ||
-                memcmp(x->address.bytes, y->address.bytes, sizeof x->address.bytes) != 0)
+            if (!same_endpoint(&a->listeners[i].addresses[k], &b->listeners[i].addresses[k]))
                 return false;
         }
     }
@@ -225,12 +230,7 @@ void submit_free(struct submit **submitp)
     struct submit *submit = *submitp;
     if (submit == NULL)
         return;
-    for (size_t i = 0; i < submit->listener_count; i++) {
-        if (submit->listeners[i].fd >= 0)
-            close(submit->listeners[i].fd);
-    }
-    free(submit->listeners);
-    free(submit->connections);
+    listener_free_all(submit);
     free(submit->workers);
     submit_settings_unref(&submit->settings);
     pthread_mutex_destroy(&submit->lock);

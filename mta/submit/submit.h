@@ -5,6 +5,8 @@
 #ifndef MTA_SUBMIT_SUBMIT_H
 #define MTA_SUBMIT_SUBMIT_H
 
+#include <sys/types.h>
+
 #include "config/config.h"
 #include "mta/base/log.h"
 #include "mta/net/loops.h"
@@ -12,11 +14,16 @@
 
 struct submit;
 
+/* Who gets the sockets in the file system, when we start as root. */
+struct submit_owner {
+    uid_t uid;
+    gid_t gid;
+};
 /* Binds every address. @return 0; -1: error names the address and the reason ("address already in
  * use ..."). An IPv6 address on a machine without IPv6 is left out with a warning, unless nothing
  * else is bound. */
-MUST_USE int submit_new(const struct config *config, struct submit **submit_out, char *error,
-                        size_t error_size);
+MUST_USE int submit_new(const struct config *config, const struct submit_owner *owner,
+                        struct submit **submit_out, char *error, size_t error_size);
 /* Certificates of the listeners, as the user that runs the daemon. @return 0; -1 with a text */
 MUST_USE int submit_load(struct submit *submit, struct log *log, char *error, size_t error_size);
 /* Could submit_load do it? For mtad --check. */

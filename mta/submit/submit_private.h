@@ -7,6 +7,7 @@
 
 #include "mta/net/stream.h"
 #include "mta/submit/submit.h"
+#include "mta/submit/unix_socket.h"
 #include "tls/tls.h"
 
 #define SUBMIT_BUDGET_BYTES                                                                        \
@@ -48,7 +49,9 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t pause; /* out of descriptors: look again later */
     bool open;
-    char text[64];
+    char text[128];
+    char *unix_path; /* NULL: IP */
+    struct unix_socket unix_socket;
 };
 
 struct submit {
@@ -80,10 +83,11 @@ struct submit {
 };
 
 /* ---- listener.c ---- */
-MUST_USE int listener_bind_all(struct submit *submit, const struct config *config, char *error,
-                               size_t error_size);
+MUST_USE int listener_bind_all(struct submit *submit, const struct config *config,
+                               const struct submit_owner *owner, char *error, size_t error_size);
 MUST_USE int listener_start_all(struct submit *submit, uv_loop_t *loop);
 void listener_close_all(struct submit *submit);
+void listener_free_all(struct submit *submit); /* also what listener_close_all() did not see */
 
 /* ---- session.c ---- */
 struct session_start {
@@ -91,6 +95,7 @@ struct session_start {
     struct submit_settings *settings; /* taken */
     size_t listener;
     int fd;       /* taken */
+    bool is_unix; /* a socket in the file system */
     bool crowded; /* over max_connections: 421 */
 };
 void session_open(const struct session_start *start);
