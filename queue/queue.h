@@ -135,7 +135,7 @@ struct queue_unit {
 };
 
 enum { /* flags of an envelope */
-    QUEUE_FLAG_8BIT = 1,    /* BODY=8BITMIME was given */
+    QUEUE_FLAG_8BIT = 1,    /* BODY=8BITMIME was given, or is needed */
     QUEUE_FLAG_BOUNCE = 2,  /* a DSN of ours */
 };
 

@@ -1,5 +1,5 @@
 /* mta/mail/header.c - reading a header section: the walk over its fields, its end, and the facts
- * that submission wants to know. The address reading is in mailbox.c. RFC 5322 section 2.2. */
+ * that submission wants to know. The address reading is in address_list.c. RFC 5322 section 2.2. */
 #include "mta/mail/header.h"
 
 #include <string.h>
@@ -116,6 +116,11 @@ static void note_field(const struct header_field *field, struct header_facts *fa
         count_up(&facts->from_count);
     } else if (str_equal_nocase(field->name, STR("Date"))) {
         facts->has_date = true;
+        count_up(&facts->date_count);
+    } else if (str_equal_nocase(field->name, STR("Subject"))) {
+        count_up(&facts->subject_count);
+    } else if (str_equal_nocase(field->name, STR("To"))) {
+        count_up(&facts->to_count);
     } else if (str_equal_nocase(field->name, STR("Message-ID"))) {
         facts->has_message_id = true;
     } else if (str_equal_nocase(field->name, STR("MIME-Version"))) {

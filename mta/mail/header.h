@@ -26,16 +26,15 @@ MUST_USE bool header_section_end(struct str bytes, size_t *header_len_out, size_
 
 struct header_facts {
     bool has_date, has_message_id, has_from, has_mime_version;
-    uint32_t received_count; /* saturates */
-    uint32_t from_count;
+    uint32_t received_count; /* saturate, all of them */
+    uint32_t from_count, date_count, subject_count, to_count;
     bool has_malformed;    /* a line that is no field */
     char from_domain[256]; /* lower case; of the first mailbox in From ("" if none can be read):
                               picks the DKIM key */
 };
 void header_facts_read(struct str section, struct header_facts *facts_out);
 
-/* First mailbox of an address list (From), comments, quoted strings, groups and display names
- * skipped.
+/* First mailbox of an address list (From): address_list.h, words without a domain passed over.
  * @return false: none. The parts point into value. */
 MUST_USE bool header_first_mailbox(struct str value, struct str *local_out, struct str *domain_out);
 

@@ -1,5 +1,5 @@
-/* mta/mail/trace.c - Received, Date and Message-ID. What a client said never shapes the field: it
- * is reduced to harmless bytes first. */
+/* mta/mail/trace.c - Received, Date, From and Message-ID. What a client said never shapes the
+ * field: it is reduced to harmless bytes first. */
 #include "mta/mail/trace.h"
 
 #include "mta/base/time.h"
@@ -92,17 +92,38 @@ static void add_recipient(struct fold *fold, const char *recipient)
     add_clause(fold, "for", text);
 }
 
+static void add_user(struct fold *fold, const char *user)
+{
+    char text[COMMENT_MAX + 1];
+    if (user == NULL || user[0] == '\0')
+        return;
+    (void)snprintf(text, sizeof text, "user %s", user);
+    add_comment(fold, text);
+}
+
+/* RFC 5321 section 4.4 wants "from"; what submission agents for people do is to leave it out, since
+ * its reader is a stranger to whom the sender has not told where he sits. */
+static void add_client(struct fold *fold, const struct trace_received *received)
+{
+    if (received->private_client) {
+        fold_word(fold, STR("by"));
+        return;
+    }
+    fold_word(fold, STR("from"));
+    add_helo(fold, received->helo);
+    add_address(fold, received->address);
+    add_user(fold, received->user);
+    fold_break(fold);
+    fold_add(fold, STR("by"));
+}
+
 bool trace_add_received(const struct trace_received *received, struct buf *out)
 {
     struct fold fold;
     char date[TIME_TEXT_MAX];
 
     fold_begin(&fold, out, "Received:");
-    fold_word(&fold, STR("from"));
-    add_helo(&fold, received->helo);
-    add_address(&fold, received->address);
-    fold_break(&fold);
-    fold_add(&fold, STR("by"));
+    add_client(&fold, received);
     fold_word(&fold, str_from(received->by));
     add_clause(&fold, "with", received->protocol);
     add_comment(&fold, received->tls);
@@ -113,6 +134,25 @@ bool trace_add_received(const struct trace_received *received, struct buf *out)
     fold_word(&fold, str_from(date));
     fold_end(&fold);
     return !out->overflow;
+}
+
+const char *trace_protocol(struct trace_session session)
+{
+    static const char *const plain[] = {"ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA"};
+    static const char *const utf8[] = {"UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA"};
+    size_t which = (session.tls ? 1U : 0U) + (session.logged_in ? 2U : 0U);
+    if (!session.extended)
+        return "SMTP";
+    return session.utf8 ? utf8[which] : plain[which];
+}
+
+bool trace_add_from(const char *sender, const char *hostname, struct buf *out)
+{
+    if (sender[0] == '\0')
+        return buf_printf(out, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n", hostname);
+    if (!can_name(sender) || strchr(sender, '@') == NULL)
+        return true;
+    return buf_printf(out, "From: %s\r\n", sender);
 }
 
 bool trace_add_date(int64_t time_unix_ms, struct buf *out)

@@ -11,6 +11,7 @@
 #include "mta/base/time.h"
 #include "mta/mail/dkim.h"
 #include "mta/mail/header.h"
+#include "mta/mail/submission.h"
 #include "mta/mail/trace.h"
 #include "mta/smtp/address.h"
 #include "mta/submit/submit_private.h"
@@ -49,9 +50,9 @@ struct intake {
     uint64_t id;
     char id_text[QUEUE_ID_TEXT];
     int failure; /* of the queue, told at the end */
-    char *helo, *tls;
+    char *helo, *tls, *user;
     char address[48];
-    bool extended;
+    bool extended, logged_in;
     int64_t time_unix_ms;
 
     struct buf held; /* header until complete, then content on its way */
@@ -186,6 +187,7 @@ static void free_intake(struct intake *intake)
     free(intake->sender);
     free(intake->helo);
     free(intake->tls);
+    free(intake->user);
     submit_settings_unref(&intake->settings);
     free(intake);
 }
@@ -211,6 +213,8 @@ int intake_begin(struct intake *intake, const struct intake_client *client)
     queue_id_text(intake->id, intake->id_text);
     intake->helo = str_dup(str_from(client->helo));
     intake->tls = str_dup(str_from(client->tls));
+    intake->user = str_dup(str_from(client->user));
+    intake->logged_in = client->logged_in;
     snprintf(intake->address, sizeof intake->address, "%s", client->address);
     intake->extended = client->extended;
     intake->time_unix_ms = time_wall_ms();
@@ -229,6 +233,17 @@ const char *intake_id(const struct intake *intake)
 bool intake_in_body(const struct intake *intake)
 {
     return intake->phase == INTAKE_BODY;
+}
+
+/* Many clients send 8-bit text without declaring it; the next server is to know. */
+static void note_8bit(struct intake *intake, struct str bytes)
+{
+    unsigned char all = 0;
+    if (intake->body_8bit)
+        return;
+    for (size_t i = 0; i < bytes.len; i++)
+        all |= (unsigned char)bytes.p[i];
+    intake->body_8bit = all > 0x7f;
 }
 
 /* What is held goes to the writer; the budget follows it there. */
@@ -251,26 +266,52 @@ void intake_flush(struct intake *intake)
     intake->charged = 0;
 }
 
+static bool is_submission(const struct intake *intake)
+{
+    return intake->listener->role == CONFIG_ROLE_SUBMISSION;
+}
+
+/* What is added is what the DKIM key is chosen by. */
+static bool add_from(struct intake *intake, struct buf *out)
+{
+    struct header_facts added;
+    size_t before = buf_len(out);
+    bool ok = trace_add_from(intake->sender, intake->config->hostname, out);
+    header_facts_read(str_skip(buf_str(out), before), &added);
+    memcpy(intake->facts.from_domain, added.from_domain, sizeof added.from_domain);
+    return ok;
+}
+
 static bool add_fields(struct intake *intake, struct buf *out)
 {
-    bool submission = intake->listener->role == CONFIG_ROLE_SUBMISSION;
-    bool tls = intake->tls[0] != '\0';
+    const struct header_facts *facts = &intake->facts;
+    const char *hostname = intake->config->hostname;
+    struct trace_session session = {
+        .extended = intake->extended,
+        .tls = intake->tls[0] != '\0',
+        .logged_in = intake->logged_in,
+    };
     struct trace_received received = {
         .helo = str_from(intake->helo),
         .address = intake->address,
-        .by = intake->config->hostname,
-        .protocol = intake->extended ? (tls ? "ESMTPS" : "ESMTP") : "SMTP",
+        .user = intake->user,
+        .private_client = is_submission(intake),
+        .by = hostname,
+        .protocol = trace_protocol(session),
         .tls = intake->tls,
         .id = intake->id_text,
         .recipient = intake->recipient_count == 1 ? intake->recipients->address : NULL,
         .time_unix_ms = intake->time_unix_ms,
     };
     bool ok = trace_add_received(&received, out);
-    if (submission && !intake->facts.has_date)
+    if (!is_submission(intake))
+        return ok;
+    if (!facts->has_from)
+        ok = ok && add_from(intake, out);
+    if (!facts->has_date)
         ok = ok && trace_add_date(intake->time_unix_ms, out);
-    if (submission && !intake->facts.has_message_id)
-        ok = ok && trace_add_message_id(intake->id_text, intake->config->hostname,
-                                        intake->time_unix_ms, out);
+    if (!facts->has_message_id)
+        ok = ok && trace_add_message_id(intake->id_text, hostname, intake->time_unix_ms, out);
     return ok;
 }
 
@@ -283,27 +324,40 @@ static bool starts_without_fields(struct str section)
     return header_walk_next(&walk, &field) && field.name.len == 0;
 }
 
+/* The section as it is stored. *cleaned holds it where it had to be changed. */
+static struct str clean_section(struct intake *intake, struct str section, struct buf *cleaned)
+{
+    if (!is_submission(intake))
+        return section;
+    if (!submission_copy_header(section, intake->config->hostname, cleaned))
+        intake->failure = QUEUE_ERR_LIMIT;
+    return buf_str(cleaned);
+}
+
 /* The header section is complete: complete it with ours, and let the rest follow. */
 static void end_header(struct intake *intake, size_t header_len, size_t body_start)
 {
     struct str all = buf_str(&intake->held);
-    struct str section = {all.p, header_len};
+    struct buf cleaned, complete;
+    buf_init(&cleaned, header_len + SUBMISSION_COMPLETED_MAX);
+    struct str section = clean_section(intake, (struct str){all.p, header_len}, &cleaned);
     if (starts_without_fields(section)) {
         section.len = 0;
         body_start = 0;
     }
     struct str rest = str_skip(all, body_start);
-    struct buf complete;
-    buf_init(&complete, intake->held.max + ADDED_MAX);
+    buf_init(&complete, intake->held.max + SUBMISSION_COMPLETED_MAX + ADDED_MAX);
     header_facts_read(section, &intake->facts);
     bool ok = add_fields(intake, &complete) && buf_add_str(&complete, section);
     intake->header_bytes = buf_len(&complete);
     ok = ok && buf_add_text(&complete, "\r\n") && buf_add_str(&complete, rest);
     if (!ok)
         intake->failure = QUEUE_ERR_LIMIT;
+    note_8bit(intake, all);
     dkim_body_update(&intake->body, rest.p, rest.len);
     unkeep(intake, all.len);
     charge(intake, buf_len(&complete));
+    buf_deinit(&cleaned);
     buf_deinit(&intake->held);
     intake->held = complete;
     intake->phase = INTAKE_BODY;
@@ -335,6 +389,7 @@ void intake_content(struct intake *intake, const char *bytes, size_t len)
     if (intake->phase == INTAKE_NO_ROOM)
         return;
     if (intake->phase == INTAKE_BODY) {
+        note_8bit(intake, (struct str){bytes, len});
         dkim_body_update(&intake->body, bytes, len);
         if (buf_len(&intake->held) + len > SUBMIT_PIECE_BYTES)
             intake_flush(intake);
@@ -427,6 +482,24 @@ static void commit(struct intake *intake)
     free(recipients);
 }
 
+/* What is wrong with the header section as a whole. @return false: nothing */
+static bool find_refusal(const struct intake *intake, uint16_t *code_out, char *text, size_t size)
+{
+    const char *repeated = submission_repeated_field(&intake->facts);
+    *code_out = 554;
+    if (intake->facts.received_count > intake->config->max_hops) {
+        snprintf(text, size, "5.4.6 Too many hops: %u Received fields, this message is in a loop",
+                 intake->facts.received_count);
+        return true;
+    }
+    if (is_submission(intake) && repeated != NULL) {
+        snprintf(text, size, "5.6.0 Message has more than one %s field (RFC 5322 section 3.6)",
+                 repeated);
+        return true;
+    }
+    return false;
+}
+
 bool intake_finish(struct intake *intake, intake_done_fn on_done, void *ctx, uint16_t *code_out,
                    char *text, size_t text_size)
 {
@@ -439,13 +512,8 @@ bool intake_finish(struct intake *intake, intake_done_fn on_done, void *ctx, uin
         size_t len = buf_len(&intake->held);
         end_header(intake, len, len);
     }
-    if (intake->facts.received_count > intake->config->max_hops) {
-        *code_out = 554;
-        snprintf(text, text_size,
-                 "5.4.6 Too many hops: %u Received fields, this message is in a loop",
-                 intake->facts.received_count);
+    if (find_refusal(intake, code_out, text, text_size))
         return false;
-    }
     dkim_body_final(&intake->body, intake->body_hash);
     intake_flush(intake);
     if (intake->failure != 0) {

@@ -112,7 +112,9 @@ struct intake_client { /* for the trace field; strings are copied */
     const char *helo;
     bool extended;
     const char *address;
-    const char *tls; /* "" or "TLS1.3 ..." */
+    const char *tls;  /* "" or "TLS1.3 ..." */
+    const char *user; /* whom it is known as, for the trace field where that may tell; NULL: nobody */
+    bool logged_in;   /* by AUTH: ESMTPA */
 };
 struct intake_result {
     int result; /* QUEUE_* */

@@ -77,7 +77,8 @@ def test_client_to_postfix(world, start_mta_in, tmp_path, client):
     assert not opendkim_verdict(mine.replace(b"bye", b"bya"), world.keys, tmp_path / "opendkim")
 
     assert mine.split(b"\r\n\r\n", 1)[1].rstrip() == content.split(b"\r\n\r\n", 1)[1].rstrip()
-    assert re.search(rb"Received: from [^\r]*(\r\n\s[^\r]*)*by mta\.sender\.example", mine)
+    assert re.search(rb"Received: by mta\.sender\.example", mine)
+    assert b"192.0.2.1" not in mine  # where the client sits is nobody's business
     assert b"ESMTPS" in mine  # from the client to mtad
     assert b"(using TLSv1.3" in stored  # from mtad to Postfix, in Postfix's own words
     delivered = mta.wait_event("delivered", recipient="bert@dest.example")

@@ -235,6 +235,8 @@ static void test_facts(void **state)
     assert_true(facts.has_date && facts.has_message_id && facts.has_from && facts.has_mime_version);
     assert_int_equal(facts.received_count, 2);
     assert_int_equal(facts.from_count, 2);
+    assert_int_equal(facts.date_count, 1);
+    assert_int_equal(facts.subject_count + facts.to_count, 0);
     assert_false(facts.has_malformed);
     assert_string_equal(facts.from_domain, "example.org");
 

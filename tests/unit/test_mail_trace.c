@@ -86,6 +86,64 @@ static void test_received(void **state)
                               " Wed, 25 Nov 2026 00:52:06 +0000\r\n");
 }
 
+/* A submission's client may keep to itself where it sits and who it is. */
+static void test_client(void **state)
+{
+    (void)state;
+    struct trace_received received = plain;
+    received.user = "anna (x)\r\nBcc: y";
+    check_received(&received,
+                   "Received: from client.example ([192.0.2.1]) (user anna ?x???Bcc: y)\r\n"
+                   " by mail.example.com with ESMTPS (TLS1.3 TLS_AES_256_GCM_SHA384)\r\n"
+                   " id 0ABCDEFGHJKMN for <bob@example.net>; Wed, 25 Nov 2026 00:52:06 +0000\r\n");
+    received.private_client = true;
+    check_received(&received,
+                   "Received: by mail.example.com with ESMTPS (TLS1.3 TLS_AES_256_GCM_SHA384)\r\n"
+                   " id 0ABCDEFGHJKMN for <bob@example.net>; Wed, 25 Nov 2026 00:52:06 +0000\r\n");
+}
+
+static void test_protocol(void **state)
+{
+    (void)state;
+    static const struct {
+        struct trace_session session;
+        const char *name;
+    } cases[] = {
+        {{.extended = false}, "SMTP"},
+        {{.tls = true}, "SMTP"}, /* there is no name for it */
+        {{.extended = true}, "ESMTP"},
+        {{.extended = true, .tls = true}, "ESMTPS"},
+        {{.extended = true, .logged_in = true}, "ESMTPA"},
+        {{.extended = true, .tls = true, .logged_in = true}, "ESMTPSA"},
+        {{.extended = true, .utf8 = true}, "UTF8SMTP"},
+        {{.extended = true, .utf8 = true, .tls = true, .logged_in = true}, "UTF8SMTPSA"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(trace_protocol(cases[i].session), cases[i].name);
+}
+
+static void test_from(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sender, *field;
+    } cases[] = {
+        {"anna@sender.example", "From: anna@sender.example\r\n"},
+        {"\"a b\"@x", "From: \"a b\"@x\r\n"},
+        {"", "From: Mail Delivery System <MAILER-DAEMON@mail.example.com>\r\n"},
+        {"root", ""}, /* nobody outside could answer that */
+        {"a@b\r\nBcc: c", ""},
+        {"j\xc3\xb6rg@x", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf buf;
+        buf_init(&buf, 1024);
+        assert_true(trace_add_from(cases[i].sender, "mail.example.com", &buf));
+        assert_true(str_equal(buf_str(&buf), str_from(cases[i].field)));
+        buf_deinit(&buf);
+    }
+}
+
 /* What a client says must not become a clause, a comment, a line or a field (cases O20). */
 static const struct helo_case {
     struct str helo;
@@ -197,9 +255,15 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_received),   cmocka_unit_test(test_helo),
-        cmocka_unit_test(test_long_words), cmocka_unit_test(test_recipient_that_cannot_be_named),
-        cmocka_unit_test(test_comment),    cmocka_unit_test(test_date_and_message_id),
+        cmocka_unit_test(test_received),
+        cmocka_unit_test(test_client),
+        cmocka_unit_test(test_protocol),
+        cmocka_unit_test(test_from),
+        cmocka_unit_test(test_helo),
+        cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_recipient_that_cannot_be_named),
+        cmocka_unit_test(test_comment),
+        cmocka_unit_test(test_date_and_message_id),
         cmocka_unit_test(test_no_room),
     };
     setenv("TZ", "UTC", 1);

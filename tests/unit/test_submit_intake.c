@@ -20,6 +20,8 @@ struct world {
     const struct config *config;
     int answers, result;
     char id[QUEUE_ID_TEXT];
+    char sign_domain[256]; /* of what stored() has read */
+    bool is_8bit;
 };
 
 static const char *const yaml = "hostname: mta.sender.example\n"
@@ -87,10 +89,14 @@ static void on_done(const struct intake_result *result, void *ctx)
 
 static struct intake *begin(struct world *w, size_t listener)
 {
-    struct intake_client client = {
-        .helo = "client.example", .extended = true, .address = "192.0.2.7", .tls = ""};
+    struct intake_client client = {.helo = "client.example",
+                                   .extended = true,
+                                   .address = "192.0.2.7",
+                                   .tls = "",
+                                   .user = "anna",
+                                   .logged_in = true};
     struct intake *intake = intake_new(&w->worker, w->settings, &w->config->listeners[listener],
-                                       STR("me@sender.example"), true);
+                                       STR("me@sender.example"), false);
     assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
                      INTAKE_RCPT_OK);
     assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
@@ -128,7 +134,8 @@ static char *stored(struct world *w)
     assert_string_equal(envelope->sender, "me@sender.example");
     assert_int_equal(envelope->recipient_count, 1); /* named twice, kept once */
     assert_string_equal(envelope->recipients[0].domain, "dest.example");
-    assert_int_equal(envelope->flags & QUEUE_FLAG_8BIT, QUEUE_FLAG_8BIT);
+    snprintf(w->sign_domain, sizeof w->sign_domain, "%s", envelope->sign_domain);
+    w->is_8bit = (envelope->flags & QUEUE_FLAG_8BIT) != 0;
     char *bytes = mem_alloc(envelope->body_bytes + 1);
     size_t have = 0;
     while (have < envelope->body_bytes) {
@@ -158,6 +165,18 @@ static const struct row {
     {"\r\nbody\r\n", 0, true, true, "\r\n\r\nbody\r\n"},
     {"no field here\r\n\r\nmore\r\n", 0, true, true, "\r\n\r\nno field here\r\n\r\nmore\r\n"},
     {"", 0, true, true, "\r\n\r\n"},
+    /* Bcc: gone before the hash and the store, where submission is; in the body it is text */
+    {"Bcc: a@x,\r\n b@y\r\nSubject: x\r\nbcc : c\r\n\r\nBcc: body\r\n", 0, true, true,
+     "Subject: x\r\n\r\nBcc: body\r\n"},
+    {"Bcc: a@x\r\nSubject: x\r\n\r\nbody\r\n", 1, false, false,
+     "Bcc: a@x\r\nSubject: x\r\n\r\nbody\r\n"},
+    {"Resent-Bcc: a@x\r\n\r\nbody\r\n", 0, true, true, "\r\n\r\nbody\r\n"},
+    {"Bcc: a@x\r\n", 0, true, true, "\r\n\r\n"},
+    {"From me\r\nSubject: mbox\r\n\r\nbody\r\n", 0, true, true, "Subject: mbox\r\n\r\nbody\r\n"},
+    {"From: root\r\nSubject: x\r\n\r\nbody\r\n", 0, true, true,
+     "From: root@mta.sender.example\r\nSubject: x\r\n\r\nbody\r\n"},
+    {"To: a\r\nTo: b\r\nSubject: x\r\n\r\nbody\r\n", 1, false, false,
+     "\r\nTo: a\r\nTo: b\r\nSubject: x\r\n\r\nbody\r\n"}, /* relaying does not judge */
 };
 
 static void test_content(void **unused)
@@ -205,6 +224,76 @@ static void test_long_body(void **unused)
     assert_memory_equal(strstr(bytes, "Subject: long"), body, sizeof body);
     free(bytes);
     tear_down(&w);
+}
+
+/* What the log and the next server are told, and who signs. */
+static void test_envelope(void **unused)
+{
+    static const struct {
+        const char *in;
+        size_t listener;
+        const char *sign_domain;
+        bool is_8bit;
+    } cases[] = {
+        {"Subject: x\r\n\r\nbody\r\n", 0, "sender.example", false}, /* From is added */
+        {"Subject: x\r\n\r\nbody\r\n", 1, "", false},
+        {"From: root\r\n\r\nbody\r\n", 0, "mta.sender.example", false},
+        {"From: a@Other.example\r\n\r\nbody \xe4\r\n", 0, "other.example", true},
+        {"From: a@b\r\nSubject: \xc3\xa4\r\n\r\nbody\r\n", 1, "b", true},
+    };
+    (void)unused;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        size_t len = strlen(cases[i / 2].in);
+        struct world w;
+        set_up(&w);
+        struct intake *intake = begin(&w, cases[i / 2].listener);
+        feed(intake, cases[i / 2].in, len, i % 2 == 0 ? len : 1);
+        finish(&w, intake);
+        free(stored(&w));
+        assert_string_equal(w.sign_domain, cases[i / 2].sign_domain);
+        assert_int_equal(w.is_8bit, cases[i / 2].is_8bit);
+        tear_down(&w);
+    }
+}
+
+/* Where and who the client is stays here, unless the listener relays. */
+static void test_received(void **unused)
+{
+    (void)unused;
+    for (size_t listener = 0; listener < 2; listener++) {
+        struct world w;
+        set_up(&w);
+        struct intake *intake = begin(&w, listener);
+        feed(intake, "\r\n", 2, 2);
+        finish(&w, intake);
+        char *bytes = stored(&w);
+        const char *expected = listener == 0
+                                   ? "Received: by mta.sender.example with ESMTPA id "
+                                   : "Received: from client.example ([192.0.2.7]) "
+                                     "(user anna)\r\n by mta.sender.example with ESMTPA id ";
+        assert_memory_equal(bytes, expected, strlen(expected));
+        assert_int_equal(strstr(bytes, "192.0.2.7") != NULL, listener == 1);
+        free(bytes);
+        tear_down(&w);
+    }
+}
+
+static void test_repeated_field(void **unused)
+{
+    struct world w;
+    uint16_t code = 0;
+    char text[200];
+    (void)unused;
+    set_up(&w);
+    struct intake *intake = begin(&w, 0);
+    feed(intake, "Subject: a\r\nSubject: b\r\n\r\nbody\r\n", 32, 5);
+    assert_false(intake_finish(intake, on_done, &w, &code, text, sizeof text));
+    assert_int_equal(code, 554);
+    assert_string_equal(text,
+                        "5.6.0 Message has more than one Subject field (RFC 5322 section 3.6)");
+    intake_abandon(&intake);
+    tear_down(&w);
+    assert_int_equal(w.answers, 0);
 }
 
 static void test_too_many_hops(void **unused)
@@ -318,9 +407,11 @@ static void test_no_room(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_content),       cmocka_unit_test(test_long_body),
-        cmocka_unit_test(test_too_many_hops), cmocka_unit_test(test_abandoned),
-        cmocka_unit_test(test_recipients),    cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_content),        cmocka_unit_test(test_long_body),
+        cmocka_unit_test(test_too_many_hops),  cmocka_unit_test(test_abandoned),
+        cmocka_unit_test(test_recipients),     cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_envelope),       cmocka_unit_test(test_received),
+        cmocka_unit_test(test_repeated_field),
     };
     int failed = tls_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
     tls_deinit();

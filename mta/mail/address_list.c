@@ -1,20 +1,15 @@
-/* mta/mail/mailbox.c - the first mailbox of an address list, RFC 5322 section 3.4 with the obsolete
- * forms of 4.4. One pass with a cursor and a depth counter: linear in time, no recursion. What
- * cannot be read in one way only gives no mailbox, since the domain picks the key that vouches for
- * the message. */
-#include "mta/mail/header.h"
+/* mta/mail/address_list.c - see address_list.h. One pass with a cursor and a depth counter. What
+ * cannot be read in one way only is no address: mail may not go to a guess, and the domain of From
+ * picks the key that vouches for the message. */
+#include "mta/mail/address_list.h"
 
 #include <string.h>
+
+#include "mta/mail/header.h"
 
 struct cursor {
     struct str s;
     size_t at;
-};
-
-enum element {
-    ELEMENT_EMPTY, /* nothing, a group's name, or words without an address */
-    ELEMENT_MAILBOX,
-    ELEMENT_BAD,
 };
 
 #define END (-1)
@@ -135,10 +130,17 @@ static bool take_domain(struct cursor *c, struct str *domain_out)
     return true;
 }
 
-static bool take_address(struct cursor *c, struct str *local_out, struct str *domain_out)
+/* local@domain, or a local part alone. */
+static enum address_item take_address(struct cursor *c, struct address *address)
 {
-    return skip_cfws(c) && take_local(c, local_out) && skip_cfws(c) && take(c, '@') &&
-           skip_cfws(c) && take_domain(c, domain_out) && skip_cfws(c);
+    address->domain = (struct str){NULL, 0};
+    if (!skip_cfws(c) || !take_local(c, &address->local) || !skip_cfws(c))
+        return ADDRESS_BAD;
+    if (!take(c, '@'))
+        return ADDRESS_LOCAL;
+    if (!skip_cfws(c) || !take_domain(c, &address->domain) || !skip_cfws(c))
+        return ADDRESS_BAD;
+    return ADDRESS_MAILBOX;
 }
 
 /* "@a,@b:" in front of an address (obs-route): read and ignored. */
@@ -165,75 +167,112 @@ static bool ends_element(int ch)
     return ch == END || ch == ',' || ch == ';';
 }
 
-static enum element read_angle(struct cursor *c, struct str *local_out, struct str *domain_out)
+static enum address_item read_angle(struct cursor *c, struct address *address)
 {
+    bool route = false;
     c->at++;
+    address->bracketed = true;
     if (!skip_cfws(c))
-        return ELEMENT_BAD;
-    if (peek(c) == '@' && !skip_route(c))
-        return ELEMENT_BAD;
-    if (!take_address(c, local_out, domain_out) || !take(c, '>'))
-        return ELEMENT_BAD;
+        return ADDRESS_BAD;
+    if (peek(c) == '@') {
+        if (!skip_route(c))
+            return ADDRESS_BAD;
+        route = true;
+    }
+    enum address_item item = take_address(c, address);
+    if (item == ADDRESS_BAD || (route && item == ADDRESS_LOCAL) || !take(c, '>'))
+        return ADDRESS_BAD;
     if (!skip_cfws(c) || !ends_element(peek(c)))
-        return ELEMENT_BAD;
-    return ELEMENT_MAILBOX;
+        return ADDRESS_BAD;
+    return item;
 }
 
 /* Without angle brackets, what was passed over must be an address and nothing else. */
-static enum element read_bare(struct str passed, struct str *local_out, struct str *domain_out)
+static enum address_item read_bare(struct str passed, bool has_at, struct address *address)
 {
     struct cursor c = {passed, 0};
-    if (!take_address(&c, local_out, domain_out) || c.at != passed.len)
-        return ELEMENT_BAD;
-    return ELEMENT_MAILBOX;
+    enum address_item item = take_address(&c, address);
+    if (item == ADDRESS_LOCAL && address->local.p[0] == '"')
+        return ADDRESS_WORDS; /* a display name without its address */
+    if (item != ADDRESS_BAD && c.at == passed.len)
+        return item;
+    return has_at ? ADDRESS_BAD : ADDRESS_WORDS;
 }
 
-/* Up to, not including, the separator: ',' ';' ':' or the end. */
-static enum element read_element(struct cursor *c, struct str *local_out, struct str *domain_out)
+/* Up to, not including, the separator: ',' ';' ':' or the end. ADDRESS_END: there was nothing. */
+static enum address_item read_element(struct cursor *c, struct address *address)
 {
     size_t start = c->at;
     bool has_at = false;
+    bool empty = true;
     for (;;) {
         if (!skip_cfws(c))
-            return ELEMENT_BAD;
+            return ADDRESS_BAD;
         int ch = peek(c);
         if (ch == '<')
-            return read_angle(c, local_out, domain_out);
+            return read_angle(c, address);
         if (ends_element(ch) || ch == ':')
             break;
+        empty = false;
         if (ch == '"' || ch == '[') {
             if (!skip_delimited(c, ch == '"' ? '"' : ']'))
-                return ELEMENT_BAD;
+                return ADDRESS_BAD;
             continue;
         }
         has_at = has_at || ch == '@';
         c->at++;
     }
-    if (!has_at)
-        return ELEMENT_EMPTY;
-    return read_bare(since(c, start), local_out, domain_out);
+    return empty ? ADDRESS_END : read_bare(since(c, start), has_at, address);
+}
+
+void address_list_init(struct address_list *list, struct str value)
+{
+    *list = (struct address_list){.value = value};
+}
+
+static enum address_item give_up(struct address_list *list, size_t start, struct address *address)
+{
+    *address = (struct address){.text = str_skip(list->value, start)};
+    list->at = list->value.len;
+    return ADDRESS_BAD;
+}
+
+enum address_item address_list_next(struct address_list *list, struct address *address_out)
+{
+    struct cursor c = {list->value, list->at};
+
+    while (c.at < c.s.len) {
+        size_t start = c.at;
+        struct address address = {0};
+        enum address_item item = read_element(&c, &address);
+        bool names_group = peek(&c) == ':';
+        if (item == ADDRESS_BAD || (names_group && (address.bracketed || address.domain.len > 0)))
+            return give_up(list, start, address_out); /* an address is no group name */
+        address.text = since(&c, start);
+        c.at++; /* the separator */
+        if (item == ADDRESS_END || names_group)
+            continue;
+        list->at = c.at;
+        *address_out = address;
+        return item;
+    }
+    list->at = c.at;
+    return ADDRESS_END;
 }
 
 bool header_first_mailbox(struct str value, struct str *local_out, struct str *domain_out)
 {
-    struct cursor c = {value, 0};
-    struct str local = {NULL, 0};
-    struct str domain = {NULL, 0};
+    struct address_list list;
+    struct address address;
+    enum address_item item;
 
-    while (c.at < value.len) {
-        switch (read_element(&c, &local, &domain)) {
-        case ELEMENT_MAILBOX:
-            if (peek(&c) == ':') /* an address is no group name */
-                return false;
-            *local_out = local;
-            *domain_out = domain;
-            return true;
-        case ELEMENT_BAD:
-            return false;
-        case ELEMENT_EMPTY:
-            c.at++; /* the separator */
-            break;
-        }
-    }
-    return false;
+    address_list_init(&list, value);
+    do {
+        item = address_list_next(&list, &address);
+    } while (item == ADDRESS_WORDS || (item == ADDRESS_LOCAL && !address.bracketed));
+    if (item != ADDRESS_MAILBOX)
+        return false;
+    *local_out = address.local;
+    *domain_out = address.domain;
+    return true;
 }
