@@ -295,7 +295,7 @@ static bool add_fields(struct intake *intake, struct buf *out)
         .helo = str_from(intake->helo),
         .address = intake->address,
         .user = intake->user,
-        .private_client = is_submission(intake),
+        .private_client = !intake->listener->trace_client,
         .by = hostname,
         .protocol = trace_protocol(session),
         .tls = intake->tls,
@@ -329,7 +329,7 @@ static struct str clean_section(struct intake *intake, struct str section, struc
 {
     if (!is_submission(intake))
         return section;
-    if (!submission_copy_header(section, intake->config->hostname, cleaned))
+    if (!submission_copy_header(section, intake->config->default_domain, cleaned))
         intake->failure = QUEUE_ERR_LIMIT;
     return buf_str(cleaned);
 }
