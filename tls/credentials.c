@@ -109,8 +109,30 @@ static int load_server_key(const char *path, gnutls_x509_privkey_t *key_out, cha
     return 0;
 }
 
+static int load_trust(struct tls_credentials *credentials, const char *path, char *error,
+                      size_t error_size)
+{
+    struct tls_pem pem;
+    int rc = tls_pem_read(path, &pem, error, error_size);
+    if (rc < 0)
+        return rc;
+
+    gnutls_datum_t data = {(unsigned char *)pem.text, (unsigned)pem.len};
+    int count = gnutls_certificate_set_x509_trust_mem(credentials->certificates, &data,
+                                                      GNUTLS_X509_FMT_PEM);
+    tls_pem_free(&pem);
+    if (count > 0)
+        return 0;
+    tls_error_file(error, error_size, path,
+                   count == 0 || count == GNUTLS_E_NO_CERTIFICATE_FOUND
+                       ? "no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+                       : gnutls_strerror(count));
+    return TLS_ERR_FORMAT;
+}
+
 int tls_server_credentials_load(const char *certificate_path, const char *key_path,
-                                struct tls_credentials **out, char *error, size_t error_size)
+                                const char *client_ca_path, struct tls_credentials **out,
+                                char *error, size_t error_size)
 {
     struct tls_credentials *made = NULL;
     struct chain chain = {0};
@@ -133,6 +155,9 @@ int tls_server_credentials_load(const char *certificate_path, const char *key_pa
     } else if (fault < 0) {
         tls_error_file(error, error_size, certificate_path, gnutls_strerror(fault));
         rc = TLS_ERR_SETUP;
+    } else if (client_ca_path != NULL) {
+        made->ask_client = true;
+        rc = load_trust(made, client_ca_path, error, error_size);
     }
 done:
     free_chain(&chain);
@@ -142,27 +167,6 @@ done:
     else
         *out = made;
     return rc;
-}
-
-static int load_trust(struct tls_credentials *credentials, const char *path, char *error,
-                      size_t error_size)
-{
-    struct tls_pem pem;
-    int rc = tls_pem_read(path, &pem, error, error_size);
-    if (rc < 0)
-        return rc;
-
-    gnutls_datum_t data = {(unsigned char *)pem.text, (unsigned)pem.len};
-    int count = gnutls_certificate_set_x509_trust_mem(credentials->certificates, &data,
-                                                      GNUTLS_X509_FMT_PEM);
-    tls_pem_free(&pem);
-    if (count > 0)
-        return 0;
-    tls_error_file(error, error_size, path,
-                   count == 0 || count == GNUTLS_E_NO_CERTIFICATE_FOUND
-                       ? "no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
-                       : gnutls_strerror(count));
-    return TLS_ERR_FORMAT;
 }
 
 int tls_client_credentials_load(const char *ca_path, struct tls_credentials **out, char *error,

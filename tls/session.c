@@ -97,7 +97,8 @@ int tls_server_session_new(struct tls_credentials *credentials, struct tls_sessi
     int rc = new_session(credentials, GNUTLS_SERVER, &session);
     if (rc < 0)
         return rc;
-    gnutls_certificate_server_set_request(session->tls, GNUTLS_CERT_IGNORE);
+    gnutls_certificate_server_set_request(
+        session->tls, credentials->ask_client ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_IGNORE);
     if (gnutls_session_ticket_enable_server(session->tls, &credentials->ticket_key) < 0) {
         tls_session_free(&session);
         return TLS_ERR_SETUP;
@@ -324,5 +325,20 @@ const char *tls_session_error(const struct tls_session *session)
 void tls_session_verdict(const struct tls_session *session, struct tls_verdict *verdict_out)
 {
     assert(session->state != STATE_HANDSHAKE);
-    tls_verdict_fill(session->tls, session->server_name, verdict_out);
+    tls_verdict_fill(session->tls, session->credentials->server, session->server_name, verdict_out);
+}
+
+size_t tls_session_peer_names(const struct tls_session *session, struct tls_name *names_out)
+{
+    struct tls_verdict verdict;
+
+    tls_session_verdict(session, &verdict);
+    return verdict.trusted ? tls_names_read(session->tls, names_out) : 0;
+}
+
+size_t tls_session_binding(const struct tls_session *session, enum tls_binding kind,
+                           uint8_t binding_out[TLS_BINDING_MAX_BYTES])
+{
+    assert(session->state != STATE_HANDSHAKE);
+    return tls_binding_read(session->tls, kind, binding_out);
 }

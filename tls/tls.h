@@ -33,8 +33,11 @@ void tls_deinit(void);
 struct tls_credentials;
 
 /* PEM files: a chain with the leaf first, and its key (PKCS#1, PKCS#8 or SEC1; RSA, ECDSA, Ed25519).
+ * client_ca_path: each client is asked for a certificate that leads to this PEM bundle; one that shows
+ * none, or another, is served all the same, and the verdict says so. NULL: nobody is asked.
  * `error` receives a line that names the file and the reason. Blocks on file I/O. */
 TLS_MUST_USE int tls_server_credentials_load(const char *certificate_path, const char *key_path,
+                                             const char *client_ca_path,
                                              struct tls_credentials **out, char *error,
                                              size_t error_size);
 
@@ -91,8 +94,40 @@ struct tls_verdict {
     char problem[160];     /* "" or why it is not verified, one line */
 };
 
-/* Only after the handshake. Server sessions: trusted and name_matches are false. */
+/* Only after the handshake. Server sessions: about the client's certificate; never trusted where none
+ * was asked for; name_matches is false (tls_session_peer_names() tells who it is). */
 void tls_session_verdict(const struct tls_session *session, struct tls_verdict *verdict_out);
+
+enum tls_name_kind { TLS_NAME_DNS, TLS_NAME_EMAIL, TLS_NAME_COMMON };
+enum { TLS_NAMES_MAX = 16, TLS_NAME_MAX_BYTES = 255 };
+struct tls_name {
+    enum tls_name_kind kind;
+    char text[TLS_NAME_MAX_BYTES + 1]; /* printable ASCII without blanks */
+};
+
+/**
+ * What the peer's certificate calls it: DNS names and addresses of its subjectAltName, in their order;
+ * its common name only where that has neither. Names with other bytes, or too long, are left out.
+ *
+ * @param names_out room for TLS_NAMES_MAX; what is beyond is left out
+ * @return how many; 0 too where the verdict is not `trusted`, since such names prove nothing
+ *
+ * Only after the handshake.
+ */
+TLS_MUST_USE size_t tls_session_peer_names(const struct tls_session *session,
+                                           struct tls_name *names_out);
+
+/* Channel bindings (RFC 5056): bytes that are the same on both ends of this very session. */
+enum tls_binding {
+    TLS_BINDING_EXPORTER, /* RFC 9266: TLS 1.3, or 1.2 with the extended master secret */
+    TLS_BINDING_UNIQUE,   /* RFC 5929: TLS 1.2 with the extended master secret (RFC 7627) */
+};
+enum { TLS_BINDING_MAX_BYTES = 64 };
+
+/* @return its length, at most TLS_BINDING_MAX_BYTES; 0: this session has none of that kind.
+ * Only after the handshake. */
+TLS_MUST_USE size_t tls_session_binding(const struct tls_session *session, enum tls_binding kind,
+                                        uint8_t binding_out[TLS_BINDING_MAX_BYTES]);
 
 /* ---- keys and digests: passed into mta/mail as function pointers ---- */
 struct tls_key;

@@ -10,6 +10,7 @@
 struct tls_credentials {
     atomic_uint references;
     bool server;
+    bool ask_client; /* server only: there is a trust store for clients' certificates */
     gnutls_certificate_credentials_t certificates;
     gnutls_priority_t priority;
     gnutls_datum_t ticket_key; /* server only; a reload makes a new one */
@@ -57,7 +58,18 @@ void tls_bytes_clear(struct tls_bytes *queue); /* and gives the memory back */
 
 /* ---- verdict.c ---- */
 
-void tls_verdict_fill(gnutls_session_t tls, const char *server_name,
+/* of_client: the peer is the client of a session. */
+void tls_verdict_fill(gnutls_session_t tls, bool of_client, const char *server_name,
                       struct tls_verdict *verdict_out);
+
+/* ---- peer_names.c ---- */
+
+/* @return how many of TLS_NAMES_MAX; judges nothing */
+size_t tls_names_read(gnutls_session_t tls, struct tls_name *names_out);
+
+/* ---- binding.c ---- */
+
+size_t tls_binding_read(gnutls_session_t tls, enum tls_binding kind,
+                        uint8_t binding_out[TLS_BINDING_MAX_BYTES]);
 
 #endif

@@ -16,7 +16,7 @@ static const struct {
     {GNUTLS_CERT_SIGNER_NOT_FOUND, "issuer unknown"},
     {GNUTLS_CERT_SIGNER_NOT_CA, "issuer is not a CA"},
     {GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE, "outside its issuer's constraints"},
-    {GNUTLS_CERT_PURPOSE_MISMATCH, "not for a TLS server"},
+    {GNUTLS_CERT_PURPOSE_MISMATCH, "not for this end of TLS"},
     {GNUTLS_CERT_INSECURE_ALGORITHM, "insecure algorithm or key"},
     {GNUTLS_CERT_SIGNATURE_FAILURE, "signature wrong"},
     {GNUTLS_CERT_MISSING_OCSP_STATUS, "required OCSP status missing"},
@@ -31,13 +31,23 @@ static void add_problem(struct tls_verdict *verdict, const char *text)
              text);
 }
 
-static bool check_chain(gnutls_session_t tls, struct tls_verdict *verdict)
+static int verify_for(gnutls_session_t tls, const char *purpose, unsigned *status_out)
 {
-    gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
-                                     .data = (unsigned char *)GNUTLS_KP_TLS_WWW_SERVER};
+    gnutls_typed_vdata_st wanted = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                    .data = (unsigned char *)purpose};
+    return gnutls_certificate_verify_peers(tls, &wanted, 1, status_out);
+}
+
+static bool check_chain(gnutls_session_t tls, bool of_client, struct tls_verdict *verdict)
+{
     unsigned status = 0;
 
-    int rc = gnutls_certificate_verify_peers(tls, &purpose, 1, &status);
+    int rc =
+        verify_for(tls, of_client ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER, &status);
+    /* MTAs show the certificate that they serve with, and public CAs no longer issue others; it
+     * proves the same name. */
+    if (rc >= 0 && of_client && (status & GNUTLS_CERT_PURPOSE_MISMATCH) != 0)
+        rc = verify_for(tls, GNUTLS_KP_TLS_WWW_SERVER, &status);
     if (rc < 0) {
         add_problem(verdict, gnutls_strerror(rc));
         return false;
@@ -71,7 +81,7 @@ static bool check_name(gnutls_session_t tls, const char *server_name, struct tls
     return matches;
 }
 
-void tls_verdict_fill(gnutls_session_t tls, const char *server_name,
+void tls_verdict_fill(gnutls_session_t tls, bool of_client, const char *server_name,
                       struct tls_verdict *verdict_out)
 {
     struct tls_verdict verdict = {
@@ -86,7 +96,7 @@ void tls_verdict_fill(gnutls_session_t tls, const char *server_name,
     if (gnutls_certificate_get_peers(tls, NULL) == NULL) {
         add_problem(&verdict, "no certificate");
     } else {
-        verdict.trusted = check_chain(tls, &verdict);
+        verdict.trusted = check_chain(tls, of_client, &verdict);
         verdict.name_matches = server_name != NULL && check_name(tls, server_name, &verdict);
     }
     *verdict_out = verdict;

@@ -279,6 +279,11 @@ bool stream_is_tls(const struct stream *stream)
     return stream->tls_state == STREAM_TLS_OPEN || stream->tls_state == STREAM_TLS_OVER;
 }
 
+const struct tls_session *stream_tls_session(const struct stream *stream)
+{
+    return stream_is_tls(stream) ? stream->tls : NULL;
+}
+
 /* ---- addresses ---- */
 
 static void put_address(const union stream_address *address, char *text, size_t size,

@@ -70,6 +70,8 @@ void stream_resume(struct stream *stream);
 void stream_start_tls(struct stream *stream, struct tls_session *session, uint32_t timeout_ms,
                       size_t *dropped_out);
 bool stream_is_tls(const struct stream *stream);
+/* For what it tells (names of the peer, channel bindings); NULL unless stream_is_tls(). */
+const struct tls_session *stream_tls_session(const struct stream *stream);
 
 /* Has the peer sent anything (bytes, FIN) that was not delivered yet? A non-blocking look at the
  * socket: the check for a stale connection before reuse. Takes nothing away; under TLS, records

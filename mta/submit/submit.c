@@ -17,8 +17,8 @@ static struct submit_settings *load_settings(const struct config *config, char *
     atomic_init(&settings->references, 1);
     settings->config = config_ref(config);
     if (config->tls_certificate != NULL &&
-        tls_server_credentials_load(config->tls_certificate, config->tls_key, &settings->tls, error,
-                                    error_size) < 0)
+        tls_server_credentials_load(config->tls_certificate, config->tls_key, NULL, &settings->tls,
+                                    error, error_size) < 0)
         submit_settings_unref(&settings);
     return settings;
 }

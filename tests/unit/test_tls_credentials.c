@@ -120,7 +120,7 @@ static void test_server_credentials(void **state)
         struct tls_credentials *made = NULL;
         support_path(certificate, cases[i].certificate);
         support_path(key, cases[i].key);
-        int rc = tls_server_credentials_load(certificate, key, &made, error, sizeof error);
+        int rc = tls_server_credentials_load(certificate, key, NULL, &made, error, sizeof error);
         assert_int_equal(rc, cases[i].code);
         if (rc == 0) {
             struct tls_credentials *again = tls_credentials_ref(made);

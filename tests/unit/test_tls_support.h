@@ -191,7 +191,7 @@ static inline int support_start_pki(void **state)
     support_path(ca_path, "ca.crt");
     support_path(certificate_path, "server.crt");
     support_path(key_path, "server.key");
-    if (tls_server_credentials_load(certificate_path, key_path, &server_credentials, error,
+    if (tls_server_credentials_load(certificate_path, key_path, NULL, &server_credentials, error,
                                     sizeof error) < 0)
         return -1;
     return tls_client_credentials_load(ca_path, &client_credentials, error, sizeof error);

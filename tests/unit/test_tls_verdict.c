@@ -48,7 +48,7 @@ static void judge(const struct support_certificate *what, bool self_signed, cons
     support_path(leaf_path, "leaf.crt");
     support_path(key_path, "leaf.key");
     support_path(ca_path, "other_ca.crt");
-    assert_int_equal(tls_server_credentials_load(leaf_path, key_path, &server, NULL, 0), 0);
+    assert_int_equal(tls_server_credentials_load(leaf_path, key_path, NULL, &server, NULL, 0), 0);
     assert_int_equal(tls_client_credentials_load(ca_path, &client, NULL, 0), 0);
     assert_int_equal(tls_server_session_new(server, &theirs), 0);
     assert_int_equal(tls_client_session_new(client, name, &ours), 0);
@@ -113,7 +113,7 @@ static const struct {
      true},
     {{.dns_names = {"mx.example"}, .purpose = GNUTLS_KP_EMAIL_PROTECTION},
      "mx.example",
-     "not for a TLS server",
+     "not for this end of TLS",
      false,
      false,
      true},
