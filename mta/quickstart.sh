@@ -17,7 +17,7 @@ python=/usr/bin/python3
 begun=$(date +%s)
 
 packages="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libgnutls28-dev libc-ares-dev liblmdb-dev libyaml-dev
-libidn2-dev libjansson-dev libmicrohttpd-dev uthash-dev libcmocka-dev openssl ca-certificates curl python3
+libidn2-dev libjansson-dev libmicrohttpd-dev libgsasl-dev libcrypt-dev uthash-dev libcmocka-dev openssl ca-certificates curl python3
 python3-dkim python3-dnslib"
 
 step() { printf '\n== %s\n' "$*"; }

@@ -20,15 +20,16 @@ ARROWS = {
     "mta/smtp": ("mta/base",),
     "mta/mail": ("mta/base",),
     "mta/net": ("mta/base", "tls"),
-    "mta/submit": MAIL + ("mta/net", "config", "queue", "tls"),
+    "mta/auth": ("mta/base",),
+    "mta/submit": MAIL + ("mta/net", "mta/auth", "config", "queue", "tls"),
     "mta/deliver": MAIL + ("mta/net",) + LIBRARIES,
     "mta/control": ("mta/base", "mta/net", "config", "queue"),
-    "mta/mtactl": ("mta/base", "config", "queue"),
+    "mta/mtactl": ("mta/base", "mta/auth", "config", "queue"),
     "mta": MAIL + ("mta/net", "mta/submit", "mta/deliver", "mta/control") + LIBRARIES,
 }
 # library header -> the one folder that may know it
 ONLY_PLACE = {r"yaml\.h": "config", r"ares.*\.h": "dns", r"gnutls/.*": "tls", r"lmdb\.h": "queue",
-              r"microhttpd\.h": "mta/control"}
+              r"microhttpd\.h": "mta/control", r"gsasl\.h": "mta/auth", r"crypt\.h": "mta/auth"}
 FORBIDDEN = re.compile(r"\b(sprintf|vsprintf|strcpy|strcat|strncpy|strtok|atoi|atol|rand|alloca)\s*\(")
 
 FUNCTION_LINES, FILE_LINES, HEADER_LINES = 70, 650, 250

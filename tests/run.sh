@@ -28,7 +28,8 @@ wants() { case " $parts " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 # ---- what is needed ----
 # Only packages that start no service. Other vendors' servers are unpacked, not installed (fetch_peers.sh).
 packages="gcc libc6-dev cmake ninja-build pkg-config git libuv1-dev libgnutls28-dev libc-ares-dev
-libyaml-dev uthash-dev libjansson-dev libidn2-dev liblmdb-dev libmicrohttpd-dev libcmocka-dev clang
+libyaml-dev uthash-dev libjansson-dev libidn2-dev liblmdb-dev libmicrohttpd-dev libgsasl-dev
+libcrypt-dev libcmocka-dev clang
 libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist python3-pytest-timeout python3-dkim python3-dnslib
 python3-nacl python3-lmdb python3-prometheus-client swaks libnet-ssleay-perl libnet-dns-perl msmtp curl openssl
 gnutls-bin iproute2 procps strace libfaketime ca-certificates"
