@@ -105,6 +105,43 @@ bool str_parse_u64(struct str s, uint64_t max, uint64_t *value_out)
     return true;
 }
 
+int str_utf8_length(struct str s)
+{
+    if (s.len == 0)
+        return -1;
+    unsigned char first = (unsigned char)s.p[0];
+    if (first < 0x80)
+        return 1;
+    if (first < 0xC2 || first > 0xF4)
+        return 0;
+    int length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    for (size_t i = 1; i < (size_t)length; i++) {
+        if (i == s.len)
+            return -1;
+        unsigned char c = (unsigned char)s.p[i];
+        unsigned char low = 0x80;
+        unsigned char high = 0xBF;
+        if (i == 1 && (first == 0xE0 || first == 0xF0)) /* overlong */
+            low = first == 0xE0 ? 0xA0 : 0x90;
+        if (i == 1 && (first == 0xED || first == 0xF4)) /* surrogates; beyond U+10FFFF */
+            high = first == 0xED ? 0x9F : 0x8F;
+        if (c < low || c > high)
+            return 0;
+    }
+    return length;
+}
+
+bool str_utf8_valid(struct str s)
+{
+    while (s.len > 0) {
+        int length = str_utf8_length(s);
+        if (length <= 0)
+            return false;
+        s = str_skip(s, (size_t)length);
+    }
+    return true;
+}
+
 static _Noreturn void die_of_memory(void)
 {
     fputs("out of memory\n", stderr);

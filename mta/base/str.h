@@ -31,6 +31,11 @@ void str_lower(char *text, size_t len);
 /* A decimal number without sign, 1..20 digits, nothing around it. false: no number or over max. */
 MUST_USE bool str_parse_u64(struct str s, uint64_t max, uint64_t *value_out);
 
+/* The UTF-8 sequence at the front of s (RFC 3629: no surrogates, nothing overlong).
+ * @return its length 1..4; 0: not UTF-8; -1: the bytes are the beginning of one */
+int str_utf8_length(struct str s);
+MUST_USE bool str_utf8_valid(struct str s);
+
 /* Allocation that ends the process when memory is out: sizes from outside are bounded before. */
 void *mem_alloc(size_t size);           /* zeroed */
 void *mem_grow(void *old, size_t size); /* realloc */

@@ -33,7 +33,7 @@ static void put_ascii(struct buf *out, char c)
 /* @return how many bytes at the front were written; 0: they are the beginning of a sequence */
 static size_t put_one(struct buf *out, struct str bytes)
 {
-    int length = ctl_utf8_length(bytes);
+    int length = str_utf8_length(bytes);
     if (length < 0)
         return 0;
     if (length == 0) {

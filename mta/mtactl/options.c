@@ -302,7 +302,7 @@ static int take_option(struct parser *parser, const char *word)
     }
     if (value == NULL)
         value = "";
-    if (!ctl_utf8_valid(str_from(value)))
+    if (!str_utf8_valid(str_from(value)))
         return FAIL(parser, "%s: the value is not UTF-8", row->name);
     return read_option(parser, name, value);
 }
@@ -350,7 +350,7 @@ static int take_file(struct parser *parser, const char *word)
 {
     if (parser->options->file != NULL)
         return FAIL(parser, "%s takes one file", parser->options->command->name);
-    if (word[0] == '\0' || !ctl_utf8_valid(str_from(word)))
+    if (word[0] == '\0' || !str_utf8_valid(str_from(word)))
         return FAIL(parser, "%s: this cannot be the name of a file",
                     parser->options->command->name);
     parser->options->file = word;

@@ -48,7 +48,7 @@ static size_t bytes_of(const char *text, size_t characters)
 {
     struct str rest = str_from(text);
     for (; characters > 0 && rest.len > 0; characters--) {
-        int length = ctl_utf8_length(rest);
+        int length = str_utf8_length(rest);
         rest = str_skip(rest, length > 0 ? (size_t)length : 1);
     }
     return (size_t)(rest.p - text);

@@ -1,4 +1,4 @@
-/* mta/mtactl/words.h - durations, sizes and times as people write and read them; UTF-8. Pure. */
+/* mta/mtactl/words.h - durations, sizes and times as people write and read them. Pure. */
 #ifndef MTA_MTACTL_WORDS_H
 #define MTA_MTACTL_WORDS_H
 
@@ -21,10 +21,5 @@ void ctl_number_words(uint64_t number, char out[CTL_WORDS_MAX]);
 
 /* "2026-11-25T00:52:06.123Z", as the daemon writes times. @return false: something else */
 MUST_USE bool ctl_time_parse(const char *text, int64_t *unix_ms_out);
-
-/* The UTF-8 sequence at the front of s (RFC 3629: no surrogates, nothing overlong).
- * @return its length 1..4; 0: not UTF-8; -1: the bytes are the beginning of one */
-int ctl_utf8_length(struct str s);
-MUST_USE bool ctl_utf8_valid(struct str s);
 
 #endif

@@ -13,6 +13,7 @@ struct smtp_address {
     struct str local;  /* verbatim, with its quotes */
     struct str domain; /* verbatim; with brackets for an address literal */
     bool literal;
+    bool utf8; /* bytes beyond ASCII: needs SMTPUTF8 */
 };
 
 enum smtp_path_kind { SMTP_PATH_NULL, SMTP_PATH_MAILBOX, SMTP_PATH_UNQUALIFIED /* <postmaster>, <root> */ };
@@ -20,13 +21,17 @@ enum smtp_path_kind { SMTP_PATH_NULL, SMTP_PATH_MAILBOX, SMTP_PATH_UNQUALIFIED /
 /**
  * Parse "<...>" at the start of text: a source route is skipped (RFC 5321 section 4.1.1.3), quoted local parts
  * may hold any printable ASCII, '@', '>' and spaces; address literals IPv4 and IPv6: are checked. 8-bit
- * bytes are refused (SMTPUTF8 comes later).
+ * bytes are refused.
  *
  * @param rest_out what stands behind '>' (parameters)
  * @return false: not a path (syntax, over the lengths above, control bytes)
  */
 MUST_USE bool smtp_path_parse(struct str text, enum smtp_path_kind *kind_out,
                               struct smtp_address *address_out, struct str *rest_out);
+
+/* The same with SMTPUTF8 (RFC 6531 section 3.3): the local part may hold UTF-8, the domain U-labels. */
+MUST_USE bool smtp_path_parse_utf8(struct str text, enum smtp_path_kind *kind_out,
+                                   struct smtp_address *address_out, struct str *rest_out);
 
 /* Without the brackets: "local@domain". */
 MUST_USE bool smtp_address_parse(struct str text, struct smtp_address *address_out);

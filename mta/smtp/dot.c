@@ -194,3 +194,39 @@ bool smtp_dot_read(struct smtp_dot_reader *reader, const char *bytes, size_t len
     *done_out = done;
     return true;
 }
+
+/* ---- content without dots ---- */
+
+void smtp_dot_check(struct smtp_dot_reader *reader, const char *bytes, size_t len)
+{
+    size_t i = 0;
+
+    if (len > 0 && memchr(bytes, '\0', len) != NULL)
+        reader->faults |= SMTP_DOT_NUL;
+    while (i < len) {
+        if (reader->state == READ_CR && bytes[i] == '\n') {
+            reader->line_len = 0;
+            reader->state = READ_LINE_START;
+            i++;
+            continue;
+        }
+        if (reader->state == READ_CR) {
+            reader->faults |= SMTP_DOT_BARE_CR;
+            count_line(reader, 1);
+        }
+        const char *cr = memchr(bytes + i, '\r', len - i);
+        size_t end = cr != NULL ? (size_t)(cr - bytes) : len;
+        if (memchr(bytes + i, '\n', end - i) != NULL)
+            reader->faults |= SMTP_DOT_BARE_LF;
+        count_line(reader, end - i);
+        reader->state = cr != NULL ? READ_CR : READ_IN_LINE;
+        i = cr != NULL ? end + 1 : len;
+    }
+}
+
+bool smtp_dot_check_end(struct smtp_dot_reader *reader)
+{
+    if (reader->state == READ_CR)
+        reader->faults |= SMTP_DOT_BARE_CR;
+    return reader->state == READ_LINE_START;
+}

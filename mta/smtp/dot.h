@@ -28,4 +28,10 @@ void smtp_dot_reader_init(struct smtp_dot_reader *reader, size_t line_max);
  * Only CRLF.CRLF ends the data. *done_out: the end was seen at *used_out bytes. @return false: out is full */
 MUST_USE bool smtp_dot_read(struct smtp_dot_reader *reader, const char *bytes, size_t len,
                             size_t *used_out, struct buf *out, bool *done_out);
+
+/* ---- content without dots (BDAT), by the same rules ---- */
+/* Looks at len bytes, which stay as they are. Line ends may be cut between calls. */
+void smtp_dot_check(struct smtp_dot_reader *reader, const char *bytes, size_t len);
+/* The content is complete: a CR without its LF is a bare one. @return whether it ends a line (or is empty) */
+MUST_USE bool smtp_dot_check_end(struct smtp_dot_reader *reader);
 #endif

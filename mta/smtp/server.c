@@ -56,8 +56,10 @@ void server_set_state(struct smtp_server *server, enum server_state state)
         [SERVER_READY] =
             TO(SERVER_READY) | TO(SERVER_MAIL) | TO(SERVER_STARTTLS) | TO(SERVER_AUTH_ANSWER),
         [SERVER_MAIL] = TO(SERVER_READY) | TO(SERVER_RCPT),
-        [SERVER_RCPT] = TO(SERVER_READY) | TO(SERVER_RCPT) | TO(SERVER_DATA),
+        [SERVER_RCPT] = TO(SERVER_READY) | TO(SERVER_RCPT) | TO(SERVER_DATA) | TO(SERVER_CHUNK),
         [SERVER_DATA] = TO(SERVER_READY) | TO(SERVER_ANSWER),
+        [SERVER_CHUNK] = TO(SERVER_READY) | TO(SERVER_BDAT) | TO(SERVER_ANSWER),
+        [SERVER_BDAT] = TO(SERVER_READY) | TO(SERVER_CHUNK),
         [SERVER_ANSWER] = TO(SERVER_READY),
         [SERVER_AUTH_ANSWER] = TO(SERVER_READY) | TO(SERVER_AUTH_RESPONSE),
         [SERVER_AUTH_RESPONSE] = TO(SERVER_READY) | TO(SERVER_AUTH_ANSWER),
@@ -107,8 +109,8 @@ static void queue_line(struct smtp_server *server, uint16_t code, const char *te
 
 void server_end(struct smtp_server *server)
 {
-    bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT ||
-                       server->state == SERVER_DATA;
+    bool transaction =
+        server->state == SERVER_MAIL || server->state == SERVER_RCPT || smtp_server_in_data(server);
     bool auth = server->state == SERVER_AUTH_ANSWER || server->state == SERVER_AUTH_RESPONSE;
 
     if (server->state == SERVER_CLOSED)
@@ -168,7 +170,8 @@ void server_reset(struct smtp_server *server)
 
 void server_end_transaction(struct smtp_server *server)
 {
-    bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT;
+    bool transaction = server->state == SERVER_MAIL || server->state == SERVER_RCPT ||
+                       server->state == SERVER_BDAT;
 
     server->refused = false;
     server->recipients = 0;
@@ -193,6 +196,16 @@ static void skip_line(struct smtp_server *server)
 
     server->skipping = lf == NULL;
     server->now = str_skip(server->now, used);
+}
+
+static void skip_octets(struct smtp_server *server)
+{
+    uint64_t len = server->now.len;
+
+    if (len > server->skip_bytes)
+        len = server->skip_bytes;
+    server->skip_bytes -= len;
+    server->now = str_skip(server->now, (size_t)len);
 }
 
 /* How long the line may be that begins here; SMTP_COMMAND_LINE_MAX is enough to tell. */
@@ -270,6 +283,10 @@ static void run(struct smtp_server *server)
             server->now.len = 0;
         } else if (server->state == SERVER_DATA) {
             server_content_input(server);
+        } else if (server->state == SERVER_CHUNK) {
+            server_chunk_input(server);
+        } else if (server->skip_bytes > 0) {
+            skip_octets(server);
         } else if (server->skipping) {
             skip_line(server);
         } else {
@@ -351,6 +368,7 @@ void smtp_server_answer(struct smtp_server *server, const struct smtp_verdict *v
         server->faults = 0;
         server->chatter = 0;
         server->idling = 0;
+        server->empty_chunks = 0;
         server->refused_mails = 0;
         server->refused_recipients = 0;
     }
@@ -399,7 +417,8 @@ void smtp_server_shut(struct smtp_server *server, const char *text)
 
 bool smtp_server_in_data(const struct smtp_server *server)
 {
-    return server->state == SERVER_DATA;
+    return server->state == SERVER_DATA || server->state == SERVER_CHUNK ||
+           server->state == SERVER_BDAT;
 }
 
 bool smtp_server_answer_pending(const struct smtp_server *server)

@@ -12,16 +12,16 @@
 /* NOOP keeps a pooled connection open, RSET stands before each message of some clients. */
 #define IDLING_MAX 1000
 
-#define IN(state)   (1U << (state))
-#define IN_MAIL     (IN(SERVER_MAIL) | IN(SERVER_RCPT))
-#define IN_ANY      (IN(SERVER_NEW) | IN(SERVER_READY) | IN_MAIL)
-#define AFTER_HELLO (IN(SERVER_READY) | IN_MAIL)
+#define IN(state) (1U << (state))
+#define IN_MAIL   (IN(SERVER_MAIL) | IN(SERVER_RCPT))
+#define IN_ANY    (IN(SERVER_NEW) | IN(SERVER_READY) | IN_MAIL | IN(SERVER_BDAT))
 
 enum cmd_flags {
     CMD_NO_ARGS = 1,
     CMD_NEEDS_TLS = 2, /* where TLS is required */
     CMD_CHATTER = 4,   /* counts against CHATTER_MAX */
     CMD_IDLING = 8,    /* counts against IDLING_MAX */
+    CMD_CHUNK = 16,    /* octets follow, also where it is refused */
 };
 
 /* ---- EHLO, HELO ---- */
@@ -64,20 +64,34 @@ static void on_helo(struct smtp_server *server, struct str args)
         server_reply(server, 250, server->options.hostname);
 }
 
+bool server_offers_requiretls(const struct smtp_server *server)
+{
+    return server->options.offer_requiretls && server->tls; /* RFC 8689 section 2 */
+}
+
 static void on_ehlo(struct smtp_server *server, struct str args)
 {
     const struct smtp_server_options *options = &server->options;
-    bool starttls = options->offer_starttls && !server->tls;
     const char *mechanisms = server_auth_mechanisms(server);
+    struct buf *out = &server->output;
 
     if (!hello(server, args, true))
         return;
-    if (!buf_printf(&server->output,
-                    "250-%s\r\n250-PIPELINING\r\n250-SIZE %" PRIu64
-                    "\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s%s%s%s250 HELP\r\n",
-                    options->hostname, options->max_message_bytes,
-                    starttls ? "250-STARTTLS\r\n" : "", mechanisms != NULL ? "250-AUTH " : "",
-                    mechanisms != NULL ? mechanisms : "", mechanisms != NULL ? "\r\n" : ""))
+    bool room = buf_printf(out,
+                           "250-%s\r\n250-PIPELINING\r\n250-SIZE %" PRIu64
+                           "\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n",
+                           options->hostname, options->max_message_bytes);
+    if (options->offer_starttls && !server->tls)
+        room = room && buf_add_text(out, "250-STARTTLS\r\n");
+    if (mechanisms != NULL)
+        room = room && buf_printf(out, "250-AUTH %s\r\n", mechanisms);
+    if (options->offer_dsn)
+        room = room && buf_add_text(out, "250-DSN\r\n");
+    if (options->offer_smtputf8)
+        room = room && buf_add_text(out, "250-SMTPUTF8\r\n");
+    if (server_offers_requiretls(server))
+        room = room && buf_add_text(out, "250-REQUIRETLS\r\n");
+    if (!room || !buf_add_text(out, "250 HELP\r\n"))
         server_end(server);
 }
 
@@ -145,7 +159,7 @@ static void on_help(struct smtp_server *server, struct str args)
 {
     (void)args;
     server_reply(server, 214,
-                 "2.0.0 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT");
+                 "2.0.0 EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT");
 }
 
 static void on_quit(struct smtp_server *server, struct str args)
@@ -183,11 +197,11 @@ static const struct cmd_row {
     {{"DATA", 4}, IN(SERVER_RCPT), CMD_NEEDS_TLS | CMD_NO_ARGS, on_data},
     {{"RSET", 4}, IN_ANY, CMD_NO_ARGS | CMD_IDLING, on_rset},
     {{"NOOP", 4}, IN_ANY, CMD_IDLING, on_noop},
-    {{"VRFY", 4}, AFTER_HELLO, CMD_NEEDS_TLS | CMD_CHATTER, on_vrfy},
+    {{"BDAT", 4}, IN(SERVER_RCPT) | IN(SERVER_BDAT), CMD_NEEDS_TLS | CMD_CHUNK, server_bdat},
+    {{"VRFY", 4}, IN_ANY, CMD_NEEDS_TLS | CMD_CHATTER, on_vrfy},
     {{"HELP", 4}, IN_ANY, CMD_CHATTER, on_help},
     {{"QUIT", 4}, IN_ANY, CMD_NO_ARGS, on_quit},
     {{"AUTH", 4}, IN(SERVER_READY), 0, server_auth},
-    {{"BDAT", 4}, IN_ANY, 0, on_missing},
     {{"EXPN", 4}, IN_ANY, 0, on_missing},
     {{"ETRN", 4}, IN_ANY, 0, on_missing},
     {{"TURN", 4}, IN_ANY, 0, on_missing},
@@ -218,6 +232,8 @@ static void refuse_order(struct smtp_server *server, const struct cmd_row *row)
 {
     if (server->state == SERVER_NEW)
         server_reply_fault(server, 503, "5.5.1 Send EHLO first");
+    else if (server->state == SERVER_BDAT)
+        server_reply_fault(server, 503, "5.5.1 Send the rest with BDAT, or RSET");
     else if (row->handle == server_mail || row->handle == server_auth)
         server_reply_fault(server, 503, "5.5.1 A transaction is open already");
     else if (server->state == SERVER_MAIL && server->refused)
@@ -228,6 +244,8 @@ static void refuse_order(struct smtp_server *server, const struct cmd_row *row)
         server_reply_refused_recipient(server, 503, "5.5.1 Send MAIL first");
     else
         server_reply_fault(server, 503, "5.5.1 Send MAIL first");
+    if ((row->flags & CMD_CHUNK) != 0)
+        server_chunk_lost(server);
 }
 
 static bool has_control_byte(struct str line)
@@ -254,6 +272,8 @@ void server_command(struct smtp_server *server, struct str line)
 
     if (row == NULL)
         server_reply_fault(server, 500, "5.5.1 Command not recognized");
+    else if ((row->flags & CMD_CHUNK) != 0 && !server_chunk_announce(server, args))
+        return;
     else if ((row->flags & CMD_NEEDS_TLS) != 0 && server->options.require_starttls && !server->tls)
         server_reply_fault(server, 530, "5.7.0 Must issue a STARTTLS command first");
     else if ((row->states & IN(server->state)) == 0)

@@ -1,5 +1,8 @@
-/* mta/smtp/server_data.c - message content behind 354. Reads to the real end whatever is found on
- * the way, answers once. */
+/* mta/smtp/server_data.c - message content, behind 354 or in chunks (RFC 3030). Reads to the real
+ * end whatever is found on the way, answers once. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "mta/smtp/server_private.h"
@@ -9,7 +12,9 @@
 #define ANY_LINE_MAX                                                                               \
     (1024UL * 1024) /* whatever is accepted: what reads the message later needs a bound */
 
-void server_content_begin(struct smtp_server *server)
+#define EMPTY_CHUNKS_MAX 1000 /* since the last accepted message: they never make one */
+
+static void begin(struct smtp_server *server)
 {
     struct server_content *content = &server->content;
 
@@ -17,6 +22,11 @@ void server_content_begin(struct smtp_server *server)
     buf_init(&content->piece, PIECE_MAX + 2);
     smtp_dot_reader_init(&content->reader,
                          server->options.refuse_long_lines ? TEXT_LINE_MAX : ANY_LINE_MAX);
+}
+
+void server_content_begin(struct smtp_server *server)
+{
+    begin(server);
     server_set_state(server, SERVER_DATA);
 }
 
@@ -61,22 +71,40 @@ static const char *find_fault(const struct smtp_server *server, uint16_t *code_o
     return NULL;
 }
 
+static void refuse_content(struct smtp_server *server, uint16_t code, const char *reason)
+{
+    bool chunked = server->state == SERVER_CHUNK;
+
+    server_set_state(server, SERVER_READY);
+    server_end_transaction(server);
+    server->refused = chunked; /* the chunks pipelined behind it are no fault */
+    server->events.on_content_end(true, reason, server->ctx);
+    server_reply(server, code, reason);
+    server_forget_sender(server);
+}
+
 static void end_content(struct smtp_server *server)
 {
     uint16_t code = 0;
     const char *reason = find_fault(server, &code);
 
     buf_deinit(&server->content.piece);
-    if (reason == NULL) {
-        server_set_state(server, SERVER_ANSWER);
-        server->events.on_content_end(false, "", server->ctx);
+    if (reason != NULL) {
+        refuse_content(server, code, reason);
         return;
     }
-    server_set_state(server, SERVER_READY);
-    server_end_transaction(server);
-    server->events.on_content_end(true, reason, server->ctx);
-    server_reply(server, code, reason);
-    server_forget_sender(server);
+    server_set_state(server, SERVER_ANSWER);
+    server->events.on_content_end(false, "", server->ctx);
+}
+
+static void take_piece(struct smtp_server *server, struct str piece)
+{
+    uint16_t code = 0;
+
+    server->content.bytes += piece.len;
+    measure_header(&server->content, piece);
+    if (piece.len > 0 && find_fault(server, &code) == NULL)
+        server->events.on_content(piece.p, piece.len, server->ctx);
 }
 
 void server_content_input(struct smtp_server *server)
@@ -84,18 +112,146 @@ void server_content_input(struct smtp_server *server)
     struct server_content *content = &server->content;
     size_t len = server->now.len < PIECE_MAX ? server->now.len : PIECE_MAX;
     size_t used = 0;
-    uint16_t code = 0;
     bool done = false;
 
     buf_clear(&content->piece);
     if (!smtp_dot_read(&content->reader, server->now.p, len, &used, &content->piece, &done))
         unreachable_bug();
     server->now = str_skip(server->now, used);
-    struct str piece = buf_str(&content->piece);
-    content->bytes += piece.len;
-    measure_header(content, piece);
-    if (piece.len > 0 && find_fault(server, &code) == NULL)
-        server->events.on_content(piece.p, piece.len, server->ctx);
+    take_piece(server, buf_str(&content->piece));
     if (done)
         end_content(server);
+}
+
+/* ---- chunks ---- */
+
+/* "123" or "123 LAST". */
+static bool parse_chunk(struct str args, struct server_chunk *chunk_out)
+{
+    size_t len = 0;
+
+    while (len < args.len && args.p[len] != ' ')
+        len++;
+    struct str rest = str_trim(str_skip(args, len));
+    chunk_out->last = str_equal_nocase(rest, STR("LAST"));
+    chunk_out->good = chunk_out->last || rest.len == 0;
+    return str_parse_u64((struct str){args.p, len}, INT64_MAX, &chunk_out->bytes);
+}
+
+void server_chunk_lost(struct smtp_server *server)
+{
+    if (server->state != SERVER_MAIL && server->state != SERVER_RCPT &&
+        server->state != SERVER_BDAT)
+        return;
+    server_end_transaction(server);
+    server->refused = true;
+}
+
+bool server_chunk_announce(struct smtp_server *server, struct str args)
+{
+    bool number = args.len > 0 && args.p[0] >= '0' && args.p[0] <= '9';
+
+    if (parse_chunk(args, &server->chunk)) {
+        server->skip_bytes = server->chunk.bytes;
+        return true;
+    }
+    server_chunk_lost(server);
+    server_reply_fault(server, 501, "5.5.4 Syntax: BDAT size [LAST]");
+    server_forget_sender(server);
+    /* Octets follow, and nobody knows how many: content must not be taken for commands. */
+    if (number)
+        server_end(server);
+    return false;
+}
+
+static struct server_refusal check_chunk(struct smtp_server *server)
+{
+    const struct server_chunk *chunk = &server->chunk;
+    uint64_t max = server->options.max_message_bytes;
+    uint64_t before = server->state == SERVER_BDAT ? server->content.announced : 0;
+
+    if (!chunk->good)
+        return (struct server_refusal){501, "5.5.4 Syntax: BDAT size [LAST]"};
+    if (max > 0 && (chunk->bytes > max || before > max - chunk->bytes))
+        return (struct server_refusal){552, "5.3.4 Message too big"};
+    if (chunk->bytes == 0 && !chunk->last && ++server->empty_chunks > EMPTY_CHUNKS_MAX)
+        return (struct server_refusal){450, "4.7.0 Too many empty chunks"};
+    return (struct server_refusal){0, NULL};
+}
+
+static void refuse_chunk(struct smtp_server *server, const struct smtp_verdict *verdict)
+{
+    server_chunk_lost(server);
+    if (verdict->code == 501)
+        server_reply_fault(server, verdict->code, verdict->text);
+    else
+        server_reply_refused_mail(server, verdict->code, verdict->text);
+    server_forget_sender(server);
+}
+
+/* All octets of a chunk are there. */
+static void end_chunk(struct smtp_server *server)
+{
+    struct server_content *content = &server->content;
+    char text[80];
+    uint16_t code = 0;
+
+    if (server->chunk.last) {
+        bool whole = smtp_dot_check_end(&content->reader);
+        if (!whole && find_fault(server, &code) == NULL)
+            server->events.on_content("\r\n", 2, server->ctx);
+        end_content(server);
+        return;
+    }
+    const char *reason = find_fault(server, &code);
+    if (reason != NULL) {
+        refuse_content(server, code, reason);
+        return;
+    }
+    server_set_state(server, SERVER_BDAT);
+    snprintf(text, sizeof text, "2.0.0 %" PRIu64 " octets received", server->chunk.bytes);
+    server_reply(server, 250, text);
+}
+
+void server_bdat(struct smtp_server *server, struct str args)
+{
+    struct smtp_verdict verdict = {0};
+    struct server_refusal refusal = check_chunk(server);
+
+    (void)args;
+    if (refusal.code != 0) {
+        verdict.code = refusal.code;
+        snprintf(verdict.text, sizeof verdict.text, "%s", refusal.text);
+    } else if (server->state == SERVER_RCPT) {
+        server->events.on_data(&verdict, server->ctx);
+    }
+    assert(verdict.code == 0 || verdict.code >= 400);
+    if (verdict.code != 0) {
+        refuse_chunk(server, &verdict);
+        return;
+    }
+    if (server->state == SERVER_RCPT)
+        begin(server);
+    server_set_state(server, SERVER_CHUNK);
+    server->content.announced += server->chunk.bytes;
+    server->content.chunk_left = server->chunk.bytes;
+    server->skip_bytes = 0;
+    if (server->chunk.bytes == 0)
+        end_chunk(server);
+}
+
+void server_chunk_input(struct smtp_server *server)
+{
+    struct server_content *content = &server->content;
+    size_t len = server->now.len < PIECE_MAX ? server->now.len : PIECE_MAX;
+
+    if (len > content->chunk_left)
+        len = (size_t)content->chunk_left;
+    struct str piece = {server->now.p, len};
+    server->now = str_skip(server->now, len);
+    content->chunk_left -= len;
+    smtp_dot_check(&content->reader, piece.p, piece.len);
+    take_piece(server, piece);
+    if (content->chunk_left == 0)
+        end_chunk(server);
 }

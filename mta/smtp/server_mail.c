@@ -1,140 +1,60 @@
-/* mta/smtp/server_mail.c - MAIL and RCPT with their parameters. RFC 5321 section 4.1.1, RFC 1870,
- * RFC 6152. */
+/* mta/smtp/server_mail.c - MAIL and RCPT. RFC 5321 section 4.1.1, RFC 6531. */
 #include <assert.h>
 
 #include "mta/smtp/server_private.h"
 
-#define SIZE_DIGITS_MAX 20 /* RFC 1870 section 4 */
-
-/* What is wrong with a command: code 0 is nothing. */
-struct refusal {
-    uint16_t code;
-    const char *text;
-};
-
-static const struct refusal ok = {0, NULL};
+static const struct server_refusal ok = {0, NULL};
+static const struct server_refusal not_ascii = {553, "5.6.7 Address must be ASCII"};
 
 /* "FROM:<path>" into path and what stands behind it. A space behind the colon is against the
  * grammar but sent by real clients. */
-static struct refusal parse_path(struct str args, struct str prefix, bool sender,
-                                 enum smtp_path_kind *kind, struct smtp_address *address,
-                                 struct str *rest)
+static struct server_refusal parse_path(const struct smtp_server *server, struct str args,
+                                        bool sender, enum smtp_path_kind *kind,
+                                        struct smtp_address *address, struct str *rest)
 {
+    struct str prefix = sender ? STR("FROM:") : STR("TO:");
+    bool utf8 = server->options.offer_smtputf8;
+
     if (!str_starts_nocase(args, prefix))
-        return sender ? (struct refusal){501, "5.5.4 Syntax: MAIL FROM:<address>"}
-                      : (struct refusal){501, "5.5.4 Syntax: RCPT TO:<address>"};
+        return sender ? (struct server_refusal){501, "5.5.4 Syntax: MAIL FROM:<address>"}
+                      : (struct server_refusal){501, "5.5.4 Syntax: RCPT TO:<address>"};
     struct str path = str_trim(str_skip(args, prefix.len));
-    if (!smtp_path_parse(path, kind, address, rest)) {
-        for (size_t i = 0; i < path.len; i++) {
+    bool good = utf8 ? smtp_path_parse_utf8(path, kind, address, rest)
+                     : smtp_path_parse(path, kind, address, rest);
+    if (!good) {
+        for (size_t i = 0; !utf8 && i < path.len; i++) {
             if ((unsigned char)path.p[i] >= 0x80) /* RFC 6531 section 3.5 */
-                return (struct refusal){553, "5.6.7 Address must be ASCII"};
+                return not_ascii;
         }
-        return sender ? (struct refusal){501, "5.1.7 Bad sender address syntax"}
-                      : (struct refusal){501, "5.1.3 Bad recipient address syntax"};
+        return sender ? (struct server_refusal){501, "5.1.7 Bad sender address syntax"}
+                      : (struct server_refusal){501, "5.1.3 Bad recipient address syntax"};
     }
     if (rest->len > 0 && rest->p[0] != ' ')
-        return (struct refusal){501, "5.5.4 Space expected behind the address"};
+        return (struct server_refusal){501, "5.5.4 Space expected behind the address"};
     return ok;
 }
 
-/* ---- parameters of MAIL ---- */
-
-static bool all_digits(struct str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
-            return false;
-    }
-    return s.len > 0;
-}
-
-static struct refusal take_size(const struct smtp_server *server, struct str value,
-                                struct smtp_mail *mail)
-{
-    if (!all_digits(value) || value.len > SIZE_DIGITS_MAX)
-        return (struct refusal){501, "5.5.4 Bad SIZE"};
-    /* 20 digits are good syntax, even where they are no 64-bit number */
-    if (!str_parse_u64(value, UINT64_MAX, &mail->declared_bytes))
-        mail->declared_bytes = UINT64_MAX;
-    if (server->options.max_message_bytes > 0 &&
-        mail->declared_bytes > server->options.max_message_bytes)
-        return (struct refusal){552, "5.3.4 Message too big"};
-    return ok;
-}
-
-static struct refusal take_body(const struct smtp_server *server, struct str value,
-                                struct smtp_mail *mail)
-{
-    (void)server;
-    mail->body_8bit = str_equal_nocase(value, STR("8BITMIME"));
-    if (!mail->body_8bit && !str_equal_nocase(value, STR("7BIT")))
-        return (struct refusal){501, "5.5.4 BODY must be 7BIT or 8BITMIME"};
-    return ok;
-}
-
-static const struct mail_param {
-    struct str name;
-    struct refusal (*take)(const struct smtp_server *server, struct str value,
-                           struct smtp_mail *mail);
-} mail_params[] = {
-    {{"SIZE", 4}, take_size},
-    {{"BODY", 4}, take_body},
-};
-
-/* One "NAME=value". seen: a bit for each row that had its turn. */
-static struct refusal take_param(const struct smtp_server *server, struct str param, unsigned *seen,
-                                 struct smtp_mail *mail)
-{
-    struct str name = {param.p, 0};
-
-    while (name.len < param.len && param.p[name.len] != '=')
-        name.len++;
-    for (unsigned i = 0; i < sizeof mail_params / sizeof mail_params[0]; i++) {
-        if (!str_equal_nocase(name, mail_params[i].name))
-            continue;
-        if ((*seen & (1U << i)) != 0)
-            return (struct refusal){501, "5.5.4 Parameter given twice"};
-        *seen |= 1U << i;
-        return mail_params[i].take(server, str_skip(param, name.len + 1), mail);
-    }
-    return (struct refusal){555, "5.5.4 Unknown parameter"};
-}
-
-static struct refusal take_params(const struct smtp_server *server, struct str rest,
-                                  struct smtp_mail *mail)
-{
-    unsigned seen = 0;
-
-    for (rest = str_trim(rest); rest.len > 0; rest = str_trim(rest)) {
-        struct str param = {rest.p, 0};
-        while (param.len < rest.len && rest.p[param.len] != ' ')
-            param.len++;
-        rest = str_skip(rest, param.len);
-        struct refusal refusal = take_param(server, param, &seen, mail);
-        if (refusal.code != 0)
-            return refusal;
-    }
-    return ok;
-}
-
-static struct refusal parse_mail(const struct smtp_server *server, struct str args,
-                                 struct smtp_mail *mail)
+static struct server_refusal parse_mail(const struct smtp_server *server, struct str args,
+                                        struct smtp_mail *mail)
 {
     enum smtp_path_kind kind = SMTP_PATH_NULL;
     struct smtp_address address = {0};
     struct str rest = {0};
-    struct refusal refusal = parse_path(args, STR("FROM:"), true, &kind, &address, &rest);
+    struct server_refusal refusal = parse_path(server, args, true, &kind, &address, &rest);
 
     if (refusal.code != 0)
         return refusal;
     if (kind == SMTP_PATH_UNQUALIFIED && !server->options.accept_unqualified)
-        return (struct refusal){553, "5.1.7 Sender address needs a domain"};
+        return (struct server_refusal){553, "5.1.7 Sender address needs a domain"};
     mail->sender = address.whole;
     mail->sender_domain = address.domain;
-    return take_params(server, rest, mail);
+    refusal = server_mail_params(server, rest, mail);
+    if (refusal.code == 0 && address.utf8 && !mail->smtputf8)
+        return not_ascii;
+    return refusal;
 }
 
-static bool is_fault(struct refusal refusal)
+static bool is_fault(struct server_refusal refusal)
 {
     /* Syntax of the command is the client's doing; what addresses and sizes are like often is not.
      */
@@ -162,7 +82,7 @@ static struct str named(struct str address, struct str args, struct str prefix)
     return str_starts_nocase(args, prefix) ? str_trim(str_skip(args, prefix.len)) : STR("");
 }
 
-static void refuse_mail(struct smtp_server *server, struct refusal refusal)
+static void refuse_mail(struct smtp_server *server, struct server_refusal refusal)
 {
     if (is_fault(refusal))
         server_reply_fault(server, refusal.code, refusal.text);
@@ -175,7 +95,7 @@ void server_mail(struct smtp_server *server, struct str args)
 {
     struct smtp_mail mail = {.sender = {"", 0}, .sender_domain = {"", 0}, .envid = {"", 0}};
     struct smtp_verdict verdict = {0};
-    struct refusal refusal = parse_mail(server, args, &mail);
+    struct server_refusal refusal = parse_mail(server, args, &mail);
 
     server->refused = true;
     server->sender =
@@ -191,30 +111,35 @@ void server_mail(struct smtp_server *server, struct str args)
         return;
     }
     server->refused = false;
+    server->smtputf8 = mail.smtputf8;
     server_set_state(server, SERVER_MAIL);
     reply_accepted(server, &verdict, "2.1.0 Sender ok");
 }
 
 /* ---- RCPT ---- */
 
-static struct refusal parse_rcpt(const struct smtp_server *server, struct str args,
-                                 struct smtp_address *address)
+static struct server_refusal parse_rcpt(const struct smtp_server *server, struct str args,
+                                        struct smtp_rcpt *rcpt)
 {
+    struct smtp_address *address = &rcpt->address;
     enum smtp_path_kind kind = SMTP_PATH_NULL;
     struct str rest = {0};
-    struct refusal refusal = parse_path(args, STR("TO:"), false, &kind, address, &rest);
+    struct server_refusal refusal = parse_path(server, args, false, &kind, address, &rest);
 
     if (refusal.code != 0)
         return refusal;
     if (kind == SMTP_PATH_NULL)
-        return (struct refusal){501, "5.1.3 Bad recipient address syntax"};
+        return (struct server_refusal){501, "5.1.3 Bad recipient address syntax"};
     if (kind == SMTP_PATH_UNQUALIFIED && !server->options.accept_unqualified &&
         !str_equal_nocase(address->local, STR("postmaster")))
-        return (struct refusal){553, "5.1.3 Recipient address needs a domain"};
-    if (str_trim(rest).len > 0)
-        return (struct refusal){555, "5.5.4 Unknown parameter"};
+        return (struct server_refusal){553, "5.1.3 Recipient address needs a domain"};
+    refusal = server_rcpt_params(server, rest, rcpt);
+    if (refusal.code != 0)
+        return refusal;
+    if (address->utf8 && !server->smtputf8)
+        return not_ascii;
     if (server->options.max_recipients > 0 && server->recipients >= server->options.max_recipients)
-        return (struct refusal){452, "4.5.3 Too many recipients"};
+        return (struct server_refusal){452, "4.5.3 Too many recipients"};
     return ok;
 }
 
@@ -222,7 +147,7 @@ static void handle_rcpt(struct smtp_server *server, struct str args)
 {
     struct smtp_rcpt rcpt = {.orcpt = {"", 0}};
     struct smtp_verdict verdict = {0};
-    struct refusal refusal = parse_rcpt(server, args, &rcpt.address);
+    struct server_refusal refusal = parse_rcpt(server, args, &rcpt);
 
     server->recipient = named(rcpt.address.whole, args, STR("TO:"));
     if (refusal.code != 0) {

@@ -1,6 +1,6 @@
 /* mta/smtp/server_private.h - what the files of the server session share: server.c (life, bytes,
- * replies), server_command.c (the command table), server_mail.c (MAIL and RCPT), server_auth.c (the
- * exchange of AUTH), server_data.c (message content). */
+ * replies), server_command.c (the command table), server_mail.c (MAIL and RCPT), server_param.c
+ * (their parameters), server_auth.c (the exchange of AUTH), server_data.c (message content). */
 #ifndef MTA_SMTP_SERVER_PRIVATE_H
 #define MTA_SMTP_SERVER_PRIVATE_H
 
@@ -13,8 +13,10 @@ enum server_state {
     SERVER_READY,
     SERVER_MAIL, /* MAIL accepted, no RCPT yet */
     SERVER_RCPT, /* at least one RCPT accepted */
-    SERVER_DATA,
-    SERVER_ANSWER,   /* the final dot was seen, the owner's answer is outstanding: input waits */
+    SERVER_DATA,  /* content behind 354 */
+    SERVER_CHUNK, /* the octets of a BDAT */
+    SERVER_BDAT,  /* between two BDATs of a message */
+    SERVER_ANSWER,   /* the end was seen, the owner's answer is outstanding: input waits */
     SERVER_AUTH_ANSWER,   /* AUTH or a response was handed over, the owner's answer is outstanding:
                              input waits */
     SERVER_AUTH_RESPONSE, /* 334 is queued: the next line is the response */
@@ -31,6 +33,15 @@ struct server_content {
     uint64_t header_bytes; /* of the header section as far as it has been seen */
     size_t header_line_bytes;
     bool header_ended;
+    uint64_t announced; /* octets of all BDATs; 0 for DATA */
+    uint64_t chunk_left;
+};
+
+/* The arguments of a BDAT. */
+struct server_chunk {
+    uint64_t bytes;
+    bool last;
+    bool good; /* nothing else stood there */
 };
 
 struct server_auth {
@@ -50,12 +61,14 @@ struct smtp_server {
     struct str now; /* the bytes being handled: the caller's, or those of input */
     bool running;   /* inside the handling loop; events must not start it again */
     bool skipping;  /* an overlong command line is being dropped up to its LF */
+    bool smtputf8;  /* of the transaction */
     bool refused;   /* MAIL (in SERVER_READY) or a RCPT (later) was: what was pipelined behind it is
                        no fault */
     /* since the last accepted message: */
     unsigned faults;             /* bad commands */
     unsigned chatter;            /* commands that make long replies and carry no mail */
     unsigned idling;             /* NOOP, RSET */
+    unsigned empty_chunks;       /* BDAT 0 without LAST */
     unsigned refused_mails;      /* MAIL and DATA, good commands but refused */
     unsigned refused_recipients; /* RCPT likewise, and what was pipelined behind a refusal */
     uint32_t recipients;
@@ -65,6 +78,14 @@ struct smtp_server {
     char *shut_text;        /* smtp_server_shut() waits for the end of an event or for the answer */
     struct server_auth auth;
     struct server_content content;
+    struct server_chunk chunk; /* of the BDAT being handled */
+    uint64_t skip_bytes;       /* octets of a refused BDAT, still to be dropped */
+};
+
+/* What is wrong with a command: code 0 is nothing. */
+struct server_refusal {
+    uint16_t code;
+    const char *text;
 };
 
 /* The only writer of the state; asserts that the move is legal. */
@@ -105,6 +126,22 @@ void server_auth_line_fault(struct smtp_server *server, uint16_t code, const cha
 void server_command(struct smtp_server *server, struct str line);
 void server_mail(struct smtp_server *server, struct str args);
 void server_rcpt(struct smtp_server *server, struct str args);
+
+/* Parameters behind the path, into mail or rcpt. */
+struct server_refusal server_mail_params(const struct smtp_server *server, struct str rest,
+                                         struct smtp_mail *mail);
+struct server_refusal server_rcpt_params(const struct smtp_server *server, struct str rest,
+                                         struct smtp_rcpt *rcpt);
+bool server_offers_requiretls(const struct smtp_server *server);
+
+/* A BDAT line, whether it may come or not: its octets follow, and are dropped unless server_bdat()
+ * takes them. @return false: no chunk can be told from it, that has been answered */
+bool server_chunk_announce(struct smtp_server *server, struct str args);
+void server_bdat(struct smtp_server *server, struct str args);
+/* A BDAT was refused. What lacks a chunk is no message: its transaction ends. */
+void server_chunk_lost(struct smtp_server *server);
+/* Eat octets of a chunk from server->now. */
+void server_chunk_input(struct smtp_server *server);
 
 /* After 354. */
 void server_content_begin(struct smtp_server *server);

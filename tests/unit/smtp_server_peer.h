@@ -33,6 +33,9 @@ struct peer {
     unsigned refusals;
     char refusal[200]; /* the last: "CODE STATUS SENDER>RECIPIENT" */
     unsigned quits;
+    const char *mechanisms; /* offered anew when TLS starts at once */
+    bool auth_asked;        /* the answer is due later */
+    char auth_response[64]; /* to what; the beginning */
     bool tls_at_once;    /* the handshake ends inside on_starttls */
     const char *shut_on; /* event name at which the owner shuts the session from inside */
 };
@@ -55,8 +58,10 @@ static inline void peer_on_starttls(void *ctx)
     struct peer *peer = ctx;
 
     peer_note(peer, "starttls", STR(""));
-    if (peer->tls_at_once)
+    if (peer->tls_at_once) {
         peer->dropped = smtp_server_tls_started(peer->server);
+        smtp_server_offer_auth(peer->server, peer->mechanisms);
+    }
 }
 
 static inline void peer_verdict(struct str local, struct smtp_verdict *verdict)
@@ -76,27 +81,37 @@ static inline void peer_verdict(struct str local, struct smtp_verdict *verdict)
 static inline void peer_on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict,
                                 void *ctx)
 {
-    char text[700];
+    static const char *const rets[] = {"", " full", " hdrs"};
+    char text[900];
     struct smtp_address address = {0};
 
     if (smtp_address_parse(mail->sender, &address))
         assert_true(str_equal(address.domain, mail->sender_domain));
     else
-        assert_int_equal(mail->sender_domain.len, 0);
+        assert_true(mail->smtputf8 || mail->sender_domain.len == 0);
     peer_verdict(address.local, verdict);
     snprintf(text, sizeof text, "%.*s%s", (int)mail->sender.len, mail->sender.p,
              mail->body_8bit ? " 8bit" : "");
     if (mail->declared_bytes > 0)
         snprintf(text + strlen(text), sizeof text - strlen(text), " %llu",
                  (unsigned long long)mail->declared_bytes);
+    snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s%s%s%.*s", rets[mail->ret],
+             mail->smtputf8 ? " utf8" : "", mail->requiretls ? " requiretls" : "",
+             mail->envid.len > 0 ? " " : "", (int)mail->envid.len, mail->envid.p);
     peer_note(ctx, "mail", str_from(text));
 }
 
 static inline void peer_on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict,
                                 void *ctx)
 {
+    char text[900];
+
     peer_verdict(rcpt->address.local, verdict);
-    peer_note(ctx, "rcpt", rcpt->address.whole);
+    snprintf(text, sizeof text, "%.*s%s%.*s", (int)rcpt->address.whole.len, rcpt->address.whole.p,
+             rcpt->orcpt.len > 0 ? " " : "", (int)rcpt->orcpt.len, rcpt->orcpt.p);
+    if (rcpt->notify != 0)
+        snprintf(text + strlen(text), sizeof text - strlen(text), " %u", rcpt->notify);
+    peer_note(ctx, "rcpt", str_from(text));
 }
 
 static inline void peer_on_data(struct smtp_verdict *verdict, void *ctx)
@@ -125,6 +140,58 @@ static inline void peer_answer_now(struct peer *peer)
 {
     static const struct smtp_verdict stored = {250, "2.0.0 Ok: queued as 1"};
     smtp_server_answer(peer->server, &stored);
+}
+
+/* "OK", "LATER" and "MORE" in base64 are answered accordingly, all else is a wrong password. */
+static inline void peer_answer_auth(struct peer *peer)
+{
+    static const struct smtp_verdict good = {0, ""};
+    static const struct smtp_verdict later = {454, "4.7.0 Temporary authentication failure"};
+    static const struct smtp_verdict wrong = {535, "5.7.8 Wrong name or password"};
+    const char *response = peer->auth_response;
+
+    peer->auth_asked = false;
+    if (strcmp(response, "T0s=") == 0)
+        smtp_server_auth_end(peer->server, &good);
+    else if (strcmp(response, "TEFURVI=") == 0)
+        smtp_server_auth_end(peer->server, &later);
+    else if (strcmp(response, "TU9SRQ==") == 0)
+        smtp_server_auth_challenge(peer->server, STR("TU9SRQ=="));
+    else if (strcmp(response, "none") == 0)
+        smtp_server_auth_challenge(peer->server, STR(""));
+    else
+        smtp_server_auth_end(peer->server, &wrong);
+}
+
+static inline void peer_take_auth(struct peer *peer, struct str response)
+{
+    snprintf(peer->auth_response, sizeof peer->auth_response, "%.*s", (int)response.len,
+             response.len > 0 ? response.p : "");
+    peer->auth_asked = true;
+    if (peer->answer == ANSWER_AT_ONCE)
+        peer_answer_auth(peer);
+}
+
+static inline void peer_on_auth(struct str mechanism, const struct str *initial, void *ctx)
+{
+    peer_note(ctx, "auth", mechanism);
+    if (initial != NULL)
+        peer_note(ctx, "initial", *initial);
+    peer_take_auth(ctx, initial != NULL ? *initial : STR("none"));
+}
+
+static inline void peer_on_auth_response(struct str base64, void *ctx)
+{
+    peer_note(ctx, "response", base64);
+    peer_take_auth(ctx, base64);
+}
+
+static inline void peer_on_auth_cancel(void *ctx)
+{
+    struct peer *peer = ctx;
+
+    peer->auth_asked = false;
+    peer_note(peer, "cancel", STR(""));
 }
 
 static inline void peer_on_content_end(bool refused, const char *reason, void *ctx)
@@ -180,6 +247,9 @@ static const struct smtp_server_events peer_events = {
     .on_reset = peer_on_reset,
     .on_quit = peer_on_quit,
     .on_refusal = peer_on_refusal,
+    .on_auth = peer_on_auth,
+    .on_auth_response = peer_on_auth_response,
+    .on_auth_cancel = peer_on_auth_cancel,
 };
 
 static inline struct smtp_server_options peer_options(void)
@@ -227,8 +297,13 @@ static inline void peer_give(struct peer *peer, const char *bytes, size_t len)
     memcpy(copy, bytes, len);
     smtp_server_input(peer->server, copy, len);
     free(copy);
-    while (peer->answer == ANSWER_LATER && smtp_server_answer_pending(peer->server))
-        peer_answer_now(peer);
+    while (peer->answer == ANSWER_LATER && smtp_server_answer_pending(peer->server)) {
+        assert_int_equal(smtp_server_auth_pending(peer->server), peer->auth_asked);
+        if (peer->auth_asked)
+            peer_answer_auth(peer);
+        else
+            peer_answer_now(peer);
+    }
     peer_take(peer);
 }
 

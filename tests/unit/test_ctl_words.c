@@ -145,56 +145,12 @@ static void test_time_parse(void **state)
 }
 
 /* RFC 3629 sections 3 and 4 */
-static void test_utf8(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *bytes;
-        size_t len;
-        int length;
-    } cases[] = {
-        {"", 0, -1},
-        {"a", 1, 1},
-        {"\0", 1, 1},
-        {"\x7f\x80", 2, 1},
-        {"\x80", 1, 0},
-        {"\xc1\x81", 2, 0}, /* overlong */
-        {"\xc3\xa9x", 3, 2},
-        {"\xc3", 1, -1},
-        {"\xc3x", 2, 0},
-        {"\xe0\x80\x80", 3, 0},
-        {"\xe0\xa0\x80", 3, 3},
-        {"\xe2\x82\xac", 3, 3},
-        {"\xe2\x82", 2, -1},
-        {"\xe2x\xac", 3, 0},
-        {"\xe2\x82x", 3, 0},
-        {"\xed\xa0\x80", 3, 0}, /* a surrogate */
-        {"\xed\x9f\xbf", 3, 3},
-        {"\xf0\x80\x80\x80", 4, 0},
-        {"\xf0\x9f\x98\x80", 4, 4},
-        {"\xf0\x9f\x98", 3, -1},
-        {"\xf4\x8f\xbf\xbf", 4, 4},
-        {"\xf4\x90\x80\x80", 4, 0}, /* beyond U+10FFFF */
-        {"\xf5\x80\x80\x80", 4, 0},
-        {"\xff", 1, 0},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct str bytes = {cases[i].bytes, cases[i].len};
-        if (ctl_utf8_length(bytes) != cases[i].length)
-            fail_msg("case %zu gave %d", i, ctl_utf8_length(bytes));
-    }
-    assert_true(ctl_utf8_valid(STR("")));
-    assert_true(ctl_utf8_valid(STR("a\xc3\xa9\xf0\x9f\x98\x80")));
-    assert_false(ctl_utf8_valid(STR("a\xc3")));
-    assert_false(ctl_utf8_valid(STR("\xffz")));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_duration_parse), cmocka_unit_test(test_duration_words),
         cmocka_unit_test(test_next_words),     cmocka_unit_test(test_sizes_and_numbers),
-        cmocka_unit_test(test_time_parse),     cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_time_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,6 +86,55 @@ static void test_path_accepted(void **state)
     }
 }
 
+/* With SMTPUTF8 (RFC 6531 section 3.3). */
+static void test_utf8_paths(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *local; /* NULL: refused */
+        const char *domain;
+        bool utf8;
+    } cases[] = {
+        {"<a@b>", "a", "b", false},
+        {"<\xc3\xbc@b>", "\xc3\xbc", "b", true},
+        {"<a\xf0\x9f\x98\x80.c@b\xc3\xbc.example>", "a\xf0\x9f\x98\x80.c", "b\xc3\xbc.example",
+         true},
+        {"<\"\xc3\xbc x\"@b>", "\"\xc3\xbc x\"", "b", true},
+        {"<\xc3\xbc>", "\xc3\xbc", "", true},
+        {"<@r\xc3\xbc:a@b>", "a", "b", false}, /* the route is dropped */
+        {"<\xc3@b>", NULL, NULL, false},
+        {"<a\xc3@b>", NULL, NULL, false},
+        {"<\xc0\x80@b>", NULL, NULL, false},         /* overlong */
+        {"<\xed\xa0\x80@b>", NULL, NULL, false},     /* a surrogate */
+        {"<\xf4\x90\x80\x80@b>", NULL, NULL, false}, /* beyond U+10FFFF */
+        {"<\"\xff\"@b>", NULL, NULL, false},
+        {"<\"\\\xc3\xbc\"@b>", NULL, NULL, false}, /* only ASCII is quoted by a backslash */
+        {"<a@\xff>", NULL, NULL, false},
+        {"<a@\xe2\x80\xa8>", NULL, NULL, false}, /* a line separator is no letter */
+        {"<a@[\xc3\xbc]>", NULL, NULL, false},
+        {"<a@b\xc3\xbc..c>", NULL, NULL, false},
+        {"<a\x01@b\xc3\xbc>", NULL, NULL, false},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct str text = exact(cases[i].text, strlen(cases[i].text));
+        enum smtp_path_kind kind = SMTP_PATH_NULL;
+        struct smtp_address address;
+        struct str rest;
+        bool good = smtp_path_parse_utf8(text, &kind, &address, &rest);
+        if (good != (cases[i].local != NULL))
+            fail_msg("%s", cases[i].text);
+        if (good) {
+            assert_str(address.local, cases[i].local);
+            assert_str(address.domain, cases[i].domain);
+            assert_int_equal(address.utf8, cases[i].utf8);
+            assert_int_equal(rest.len, 0);
+        }
+        free((char *)text.p);
+    }
+}
+
 static const char *const refused_paths[] = {"",
                                             "<",
                                             ">",
@@ -311,6 +360,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_path_accepted),
         cmocka_unit_test(test_path_refused),
+        cmocka_unit_test(test_utf8_paths),
         cmocka_unit_test(test_nul_bytes_are_no_text),
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_route_counts_into_the_path),

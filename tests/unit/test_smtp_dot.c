@@ -326,6 +326,66 @@ static void test_writing_full(void **state)
     buf_deinit(&out);
 }
 
+/* ---- checking without dots ---- */
+
+/* Faults of the text, read literally. */
+static unsigned check_slowly(const char *text, size_t len, size_t line_max)
+{
+    unsigned faults = 0;
+    size_t line = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        bool lf_next = i + 1 < len && text[i + 1] == '\n';
+        bool ends = text[i] == '\n' && i > 0 && text[i - 1] == '\r';
+        faults |= text[i] == '\r' && !lf_next ? SMTP_DOT_BARE_CR : 0;
+        faults |= text[i] == '\n' && !ends ? SMTP_DOT_BARE_LF : 0;
+        faults |= text[i] == '\0' ? SMTP_DOT_NUL : 0;
+        line = ends ? 0 : line + (text[i] == '\r' && lf_next ? 0 : 1);
+        if (text[i] == '\r' && i + 1 == len)
+            line--; /* counted once it is known what follows */
+        faults |= line > line_max ? SMTP_DOT_LONG_LINE : 0;
+    }
+    return faults;
+}
+
+static void test_checking_every_mix(void **state)
+{
+    static const char alphabet[5] = {'\r', '\n', '.', 'a', '\0'};
+    (void)state;
+
+    for (unsigned n = 0; n < 5 * 5 * 5 * 5 * 5 * 5; n++) {
+        char text[6];
+        unsigned rest = n;
+        for (size_t i = 0; i < sizeof text; i++, rest /= 5)
+            text[i] = alphabet[rest % 5];
+        unsigned want = check_slowly(text, sizeof text, 3);
+        bool whole = text[4] == '\r' && text[5] == '\n';
+        for (size_t cut = 0; cut <= sizeof text; cut++) {
+            struct smtp_dot_reader reader;
+            smtp_dot_reader_init(&reader, 3);
+            for (size_t i = 0; cut == 0 && i < sizeof text; i++)
+                smtp_dot_check(&reader, text + i, 1);
+            if (cut > 0) {
+                smtp_dot_check(&reader, text, cut);
+                smtp_dot_check(&reader, text + cut, sizeof text - cut);
+            }
+            assert_int_equal(smtp_dot_check_end(&reader), whole);
+            assert_int_equal(reader.faults, want);
+        }
+    }
+}
+
+static void test_checking_nothing(void **state)
+{
+    struct smtp_dot_reader reader;
+    (void)state;
+
+    smtp_dot_reader_init(&reader, 3);
+    smtp_dot_check(&reader, "", 0);
+    assert_true(smtp_dot_check_end(&reader));
+    assert_int_equal(reader.faults, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +397,8 @@ int main(void)
         cmocka_unit_test(test_writing_table),
         cmocka_unit_test(test_writing_every_mix),
         cmocka_unit_test(test_writing_full),
+        cmocka_unit_test(test_checking_every_mix),
+        cmocka_unit_test(test_checking_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,85 +1,14 @@
-/* tests/unit/test_smtp_server.c - commands of the server session: which may come when, what they
- * answer. Every conversation of the tables runs whole, one byte at a time, and cut in two at every
- * byte. */
+/* tests/unit/test_smtp_server.c - commands of the server session: what they take and answer; the
+ * table of states is in test_smtp_server_states.c. Every conversation of the tables runs whole, one
+ * byte at a time, and cut in two at every byte. */
 #include "tests/unit/smtp_server_peer.h"
 
-/* ---- single commands, by state ---- */
-
-/* Conversations that lead into each state. */
-enum place { AT_START, AT_READY, AT_MAIL, AT_RCPT, AT_DONE, PLACE_COUNT };
+/* Conversations that lead into a state. */
+enum place { AT_READY, AT_MAIL, PLACE_COUNT };
 static const char *const way_to[PLACE_COUNT] = {
-    [AT_START] = "",
     [AT_READY] = "EHLO c.example\r\n",
     [AT_MAIL] = "EHLO c.example\r\nMAIL FROM:<a@b.example>\r\n",
-    [AT_RCPT] = "EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n",
-    [AT_DONE] =
-        "EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n.\r\n",
 };
-
-static const struct command_case {
-    const char *line;
-    const char *replies[PLACE_COUNT]; /* beginning of the reply */
-} command_cases[] = {
-    {"EHLO x", {"250-mail", "250-mail", "250-mail", "250-mail", "250-mail"}},
-    {"HELO x", {"250 mail", "250 mail", "250 mail", "250 mail", "250 mail"}},
-    {"EHLO", {"501 S", "501 S", "501 S", "501 S", "501 S"}},
-    {"HELO   ", {"501 S", "501 S", "501 S", "501 S", "501 S"}},
-    {"MAIL FROM:<a@b>", {"503 5.5.1", "250 2.1.0", "503 5.5.1", "503 5.5.1", "250 2.1.0"}},
-    {"RCPT TO:<a@b>", {"503 5.5.1", "503 5.5.1", "250 2.1.5", "250 2.1.5", "503 5.5.1"}},
-    {"DATA", {"503 5.5.1", "503 5.5.1", "503 5.5.1", "354 End", "503 5.5.1"}},
-    {"DATA x", {"503 5.5.1", "503 5.5.1", "503 5.5.1", "501 5.5.4", "503 5.5.1"}},
-    {"RSET", {"250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"}},
-    {"RSET x", {"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
-    {"NOOP", {"250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"}},
-    {"NOOP what ever", {"250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"}},
-    {"VRFY a", {"503 5.5.1", "252 2.5.2", "252 2.5.2", "252 2.5.2", "252 2.5.2"}},
-    {"VRFY", {"503 5.5.1", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
-    {"HELP", {"214 2.0.0", "214 2.0.0", "214 2.0.0", "214 2.0.0", "214 2.0.0"}},
-    {"QUIT", {"221 2.0.0", "221 2.0.0", "221 2.0.0", "221 2.0.0", "221 2.0.0"}},
-    {"QUIT x", {"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
-    {"STARTTLS", {"220 2.0.0", "220 2.0.0", "220 2.0.0", "220 2.0.0", "220 2.0.0"}},
-    {"STARTTLS x", {"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4"}},
-    {"AUTH PLAIN =", {"503 5.5.1", "502 5.5.1", "503 5.5.1", "503 5.5.1", "502 5.5.1"}},
-    {"BDAT 5 LAST", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
-    {"EXPN a", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
-    {"TURN", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
-    {"ETRN a", {"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
-    {"FOO", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
-    {"", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
-    {" NOOP", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
-    {"NOOPS", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
-    {"MAILFROM:<a@b>", {"500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1", "500 5.5.1"}},
-    {"NO\tOP", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
-    {"NOOP \x7f", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
-    {"NOOP\rNOOP", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
-    {"NOOP\r", {"500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2"}},
-    {"GET / HTTP/1.1", {"421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0"}},
-    {"post / HTTP/1.1", {"421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0", "421 4.7.0"}},
-};
-
-static void test_commands_by_state(void **state)
-{
-    struct smtp_server_options options = peer_options();
-    (void)state;
-
-    for (size_t i = 0; i < sizeof command_cases / sizeof command_cases[0]; i++) {
-        for (size_t place = 0; place < PLACE_COUNT; place++) {
-            struct peer peer;
-            peer_open(&peer, &options);
-            peer_greet(&peer);
-            peer_give_text(&peer, way_to[place]);
-            buf_clear(&peer.said);
-            peer_give_text(&peer, command_cases[i].line);
-            assert_int_equal(buf_len(&peer.said), 0); /* nothing before the line ends */
-            peer_give_text(&peer, "\r\n");
-            const char *want = command_cases[i].replies[place];
-            if (!str_starts_nocase(buf_str(&peer.said), str_from(want)))
-                fail_msg("%s in state %zu: %.*s", command_cases[i].line, place,
-                         (int)buf_len(&peer.said), buf_str(&peer.said).p);
-            peer_close(&peer);
-        }
-    }
-}
 
 /* ---- MAIL and RCPT ---- */
 
@@ -112,7 +41,18 @@ static const struct argument_case mail_cases[] = {
     {"MAIL FROM:<a@b> SIZE", "501 5.5.4", ""},
     {"MAIL FROM:<a@b> SIZE=1 SIZE=1", "501 5.5.4", ""},
     {"MAIL FROM:<a@b> BODY=7BIT BODY=8BITMIME", "501 5.5.4", ""},
-    {"MAIL FROM:<a@b> BODY=BINARYMIME", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> BODY=BINARYMIME", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b> BODY=8BIT", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> AUTH=<>", "250 2.1.0", "mail a@b;"},
+    {"MAIL FROM:<a@b> AUTH=e+3Dmc2@example.com", "250 2.1.0", "mail a@b;"},
+    {"MAIL FROM:<a@b> AUTH=", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> AUTH", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> AUTH=a+0D+0Ab", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> AUTH=a=b", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=x", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b> REQUIRETLS", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b> NOTIFY=NEVER", "555 5.5.4", ""},
+    {"MAIL FROM:<a@b> SIZE=1\xc3\xbc", "501 5.5.4", ""},
     {"MAIL FROM:<a@b> BODY", "501 5.5.4", ""},
     {"MAIL FROM:<a@b> SMTPUTF8", "555 5.5.4", ""},
     {"MAIL FROM:<a@b> RET=FULL", "555 5.5.4", ""},
@@ -151,6 +91,7 @@ static const struct argument_case rcpt_cases[] = {
     {"RCPT TO:<lines@b>", "550 5.1.1 a??250 b??\r\n", "rcpt lines@b;"},
     {"RCPT TO:<a@b> ORCPT=rfc822;a@b", "555 5.5.4", ""},
     {"RCPT TO:<a@b> NOTIFY=NEVER", "555 5.5.4", ""},
+    {"RCPT TO:<a@b> SIZE=1", "555 5.5.4", ""},
     {"RCPT TO:<a@b>x", "501 5.5.4", ""},
     {"RCPT TO:<>", "501 5.1.3", ""},
     {"RCPT TO:<\"\">", "501 5.1.3", ""},
@@ -168,8 +109,12 @@ static void check_arguments(const struct argument_case *cases, size_t count, con
     for (size_t i = 0; i < count; i++) {
         struct peer peer;
         peer_open(&peer, options);
+        peer.tls_at_once = true;
         peer_greet(&peer);
-        peer_give_text(&peer, way);
+        const char *end = strstr(way, "STARTTLS\r\n"); /* the rest goes behind the handshake */
+        size_t first = end != NULL ? (size_t)(end - way) + 10 : 0;
+        peer_give(&peer, way, first);
+        peer_give_text(&peer, way + first);
         buf_clear(&peer.said);
         buf_clear(&peer.events);
         peer_give_text(&peer, cases[i].line);
@@ -213,6 +158,126 @@ static void test_unqualified_where_accepted(void **state)
     options.accept_unqualified = true;
     check_arguments(mail, 2, way_to[AT_READY], &options);
     check_arguments(rcpt, 1, way_to[AT_MAIL], &options);
+}
+
+/* What the extensions bring, where they are offered. */
+static const struct argument_case extended_mail_cases[] = {
+    {"MAIL FROM:<a@b> RET=FULL ENVID=QQ314159", "250 2.1.0", "mail a@b full QQ314159;"},
+    {"MAIL FROM:<a@b> ret=hdrs envid=a+2Bb+3D", "250 2.1.0", "mail a@b hdrs a+2Bb+3D;"},
+    {"MAIL FROM:<a@b> RET=NONE", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> RET", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> RET=FULL RET=HDRS", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=a+2", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=a+2b", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=a+0D+0ABcc:+20x", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=a+00", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=a+7F", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> ENVID=\xc3\xbc", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> SMTPUTF8", "250 2.1.0", "mail a@b utf8;"},
+    {"MAIL FROM:<\xc3\xbc@b\xc3\xbc> SMTPUTF8 BODY=8BITMIME", "250 2.1.0",
+     "mail \xc3\xbc@b\xc3\xbc 8bit utf8;"},
+    {"MAIL FROM:<\"\xc3\xbc\"@b> SMTPUTF8", "250 2.1.0", "mail \"\xc3\xbc\"@b utf8;"},
+    {"MAIL FROM:<\"\\\xc3\xbc\"@b> SMTPUTF8", "501 5.1.7", ""},
+    {"MAIL FROM:<\xc3@b> SMTPUTF8", "501 5.1.7", ""},
+    {"MAIL FROM:<\xed\xa0\x80@b> SMTPUTF8", "501 5.1.7", ""},
+    {"MAIL FROM:<a@\xff> SMTPUTF8", "501 5.1.7", ""},
+    {"MAIL FROM:<\xc3\xbc@b>", "553 5.6.7", ""},
+    {"MAIL FROM:<a@b\xc3\xbc> BODY=8BITMIME", "553 5.6.7", ""},
+    {"MAIL FROM:<a@b> SMTPUTF8=1", "501 5.5.4", ""},
+    {"MAIL FROM:<a@b> REQUIRETLS", "250 2.1.0", "mail a@b requiretls;"},
+    {"MAIL FROM:<a@b> REQUIRETLS=", "501 5.5.4", ""},
+};
+
+static const struct argument_case extended_rcpt_cases[] = {
+    {"RCPT TO:<a@b> NOTIFY=NEVER", "250 2.1.5", "rcpt a@b 1;"},
+    {"RCPT TO:<a@b> NOTIFY=SUCCESS,FAILURE,DELAY", "250 2.1.5", "rcpt a@b 14;"},
+    {"RCPT TO:<a@b> notify=failure", "250 2.1.5", "rcpt a@b 4;"},
+    {"RCPT TO:<a@b> NOTIFY=NEVER,SUCCESS", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> NOTIFY=", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> NOTIFY", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> NOTIFY=SUCCESS,", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> NOTIFY=SUCCESS, FAILURE", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=rfc822;a+2Bx@b", "250 2.1.5", "rcpt a@b rfc822;a+2Bx@b;"},
+    {"RCPT TO:<a@b> ORCPT=utf-8;a\\x{FC}@b NOTIFY=DELAY", "250 2.1.5",
+     "rcpt a@b utf-8;a\\x{FC}@b 8;"},
+    {"RCPT TO:<a@b> ORCPT=utf-8;\xc3\xbc@b", "501 5.5.4", ""}, /* the mail has no SMTPUTF8 */
+    {"RCPT TO:<a@b> ORCPT=utf-8;a\\x{A}@b", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=utf-8;a\\x{D800}@b", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=utf-8;a\\x{110000}@b", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=utf-8;a\\x{FC", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=utf-8;a\\xFC", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=utf-8;a+40b", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=utf-8;", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=rfc822;", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=a@b", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=;a@b", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=rfc822", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> ORCPT=rfc822;a@b+0D+0ABcc:x", "501 5.5.4", ""},
+    {"RCPT TO:<a@b> RET=FULL", "555 5.5.4", ""},
+    {"RCPT TO:<\xc3\xbc@b>", "553 5.6.7", ""},
+};
+
+static const struct argument_case utf8_rcpt_cases[] = {
+    {"RCPT TO:<\xc3\xbc@b> ORCPT=utf-8;\xc3\xbc@b", "250 2.1.5",
+     "rcpt \xc3\xbc@b utf-8;\xc3\xbc@b;"},
+    {"RCPT TO:<a@b> ORCPT=utf-8;\xc3", "501 5.5.4", ""},
+};
+
+static void test_extended_arguments(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    char line[700];
+    (void)state;
+
+    options.offer_dsn = true;
+    options.offer_smtputf8 = true;
+    options.offer_requiretls = true;
+    struct argument_case too_long[] = {
+        {line, "501 5.5.4", ""},
+    };
+    check_arguments(extended_mail_cases, sizeof extended_mail_cases / sizeof extended_mail_cases[0],
+                    "STARTTLS\r\nEHLO x\r\n", &options);
+    check_arguments(extended_rcpt_cases, sizeof extended_rcpt_cases / sizeof extended_rcpt_cases[0],
+                    way_to[AT_MAIL], &options);
+    check_arguments(utf8_rcpt_cases, sizeof utf8_rcpt_cases / sizeof utf8_rcpt_cases[0],
+                    "EHLO x\r\nMAIL FROM:<> SMTPUTF8\r\n", &options);
+    snprintf(line, sizeof line, "MAIL FROM:<a@b> ENVID=%0101d", 1);
+    check_arguments(too_long, 1, way_to[AT_READY], &options);
+    snprintf(line, sizeof line, "RCPT TO:<a@b> ORCPT=rfc822;%0494d", 1);
+    check_arguments(too_long, 1, way_to[AT_MAIL], &options);
+}
+
+/* In clear REQUIRETLS is neither announced nor taken. */
+static void test_extension_keywords(void **state)
+{
+    static const struct argument_case in_clear = {"MAIL FROM:<a@b> REQUIRETLS", "555 5.5.4", ""};
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    options.offer_dsn = true;
+    options.offer_smtputf8 = true;
+    options.offer_requiretls = true;
+    check_arguments(&in_clear, 1, way_to[AT_READY], &options);
+    peer_open(&peer, &options);
+    peer.tls_at_once = true;
+    peer.mechanisms = "PLAIN LOGIN";
+    smtp_server_offer_auth(peer.server, "SCRAM-SHA-256");
+    peer_greet(&peer);
+    peer_give_text(&peer, "EHLO x\r\n");
+    static const char clear[] =
+        "250-CHUNKING\r\n250-STARTTLS\r\n250-AUTH SCRAM-SHA-256\r\n250-DSN\r\n"
+        "250-SMTPUTF8\r\n250 HELP\r\n";
+    assert_int_equal(peer_said(&peer, clear), 1);
+    peer_give_text(&peer, "STARTTLS\r\n");
+    peer_give_text(&peer, "EHLO x\r\n");
+    static const char tls[] = "250-CHUNKING\r\n250-AUTH PLAIN LOGIN\r\n250-DSN\r\n"
+                              "250-SMTPUTF8\r\n250-REQUIRETLS\r\n250 HELP\r\n";
+    assert_int_equal(peer_said(&peer, tls), 1);
+    peer_close(&peer);
 }
 
 static void test_without_limits(void **state)
@@ -321,7 +386,7 @@ static void test_ehlo_keywords(void **state)
     peer_give_text(&peer, "EHLO x\r\n");
     static const char want[] =
         "250-mail.example.com\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n"
-        "250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 HELP\r\n";
+        "250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-STARTTLS\r\n250 HELP\r\n";
     assert_int_equal(buf_len(&peer.said), sizeof want - 1);
     assert_memory_equal(buf_str(&peer.said).p, want, sizeof want - 1);
     peer_give_text(&peer, "STARTTLS\r\n");
@@ -557,10 +622,11 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands_by_state),
         cmocka_unit_test(test_mail_arguments),
         cmocka_unit_test(test_rcpt_arguments),
         cmocka_unit_test(test_unqualified_where_accepted),
+        cmocka_unit_test(test_extended_arguments),
+        cmocka_unit_test(test_extension_keywords),
         cmocka_unit_test(test_without_limits),
         cmocka_unit_test(test_talks),
         cmocka_unit_test(test_ehlo_keywords),
