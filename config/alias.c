@@ -107,6 +107,11 @@ static int refuse_twins(const struct build *b, const struct entry *entries, size
     return 0;
 }
 
+static int compare_aliases(const void *a, const void *b)
+{
+    return strcmp(((const struct config_alias *)a)->name, ((const struct config_alias *)b)->name);
+}
+
 /* Depth first without recursion: `path` holds the chain at hand. */
 static int refuse_circle(const struct build *b, struct arena *scratch, struct entry *entries,
                          size_t count, struct entry *start, struct entry **path)
@@ -169,6 +174,7 @@ int alias_build(const struct build *build, const struct node *node,
     }
     if (node->count > 0 && check_aliases(build, node, aliases) < 0)
         return -1;
+    qsort(aliases, node->count, sizeof *aliases, compare_aliases);
     *aliases_out = aliases;
     return 0;
 }

@@ -12,7 +12,7 @@
  * @param aliases_out node->count of them, in the arena; written on success only
  * @return 0; -1: reported
  *
- * Names are lower-cased; two that differ in case only are the same name given twice. A chain of
+ * Sorted by name, for looking up. Names are lower-cased; two that differ in case only are the same name given twice. A chain of
  * aliases that comes back to its start is refused, but not an alias that names itself.
  */
 CONFIG_MUST_USE int alias_build(const struct build *build, const struct node *node,

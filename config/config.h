@@ -111,7 +111,7 @@ struct config {
     const char *control_socket; /* absolute */
     const char *user;           /* NULL: not given */
     const char *postmaster;     /* local@domain, or NULL */
-    const struct config_alias *aliases;
+    const struct config_alias *aliases; /* by name, as strcmp() orders */
     size_t alias_count;
     const char *default_domain; /* completes unqualified addresses; lower case; never NULL */
     const char *users_file;     /* absolute path, or NULL */

@@ -34,15 +34,16 @@ static void test_right(void **state)
     assert_string_equal(config->postmaster, "Post.Master@Example.com");
     assert_string_equal(config->default_domain, "example.com");
     assert_int_equal(config->alias_count, 3);
-    assert_string_equal(config->aliases[0].name, "root");
-    assert_int_equal(config->aliases[0].line, 5);
-    assert_int_equal(config->aliases[0].target_count, 3);
-    assert_string_equal(config->aliases[0].targets[0], "admin@example.com");
-    assert_string_equal(config->aliases[0].targets[1], "root");
-    assert_string_equal(config->aliases[0].targets[2], "ops");
+    assert_string_equal(config->aliases[0].name, "cron");
+    assert_int_equal(config->aliases[0].target_count, 1);
+    assert_string_equal(config->aliases[0].targets[0], "root");
     assert_string_equal(config->aliases[1].targets[0], "o'neill+x@b.example");
-    assert_int_equal(config->aliases[2].target_count, 1);
-    assert_string_equal(config->aliases[2].targets[0], "root");
+    assert_string_equal(config->aliases[2].name, "root");
+    assert_int_equal(config->aliases[2].line, 5);
+    assert_int_equal(config->aliases[2].target_count, 3);
+    assert_string_equal(config->aliases[2].targets[0], "admin@example.com");
+    assert_string_equal(config->aliases[2].targets[1], "root");
+    assert_string_equal(config->aliases[2].targets[2], "ops");
     config_unref(&config);
 }
 

@@ -1,0 +1,161 @@
+/* mta/submit/trust.c - see trust.h. */
+#include "mta/submit/trust.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+static bool in_networks(const struct config_listener *listener, const struct trust_client *client)
+{
+    if (client->is_unix)
+        return false;
+    for (size_t i = 0; i < listener->trusted_count; i++) {
+        if (config_network_contains(&listener->trusted[i], client->ipv6, client->address))
+            return true;
+    }
+    return false;
+}
+
+/* "name" or "*.name"; the star stands for one or more whole labels, and for the star of a
+ * certificate that was made for all of them. */
+static bool name_matches(const char *pattern, const char *name)
+{
+    size_t pattern_len = strlen(pattern), name_len = strlen(name);
+    if (pattern[0] != '*')
+        return strcasecmp(pattern, name) == 0;
+    return name_len > pattern_len - 1 &&
+           strcasecmp(name + name_len - (pattern_len - 1), pattern + 1) == 0;
+}
+
+static bool has_trusted_name(const struct config_listener *listener,
+                             const struct trust_client *client)
+{
+    if (!client->has_certificate)
+        return false;
+    for (size_t i = 0; i < listener->trusted_name_count; i++) {
+        for (size_t k = 0; k < client->dns_name_count; k++) {
+            if (name_matches(listener->trusted_names[i], client->dns_names[k]))
+                return true;
+        }
+    }
+    return false;
+}
+
+enum trust trust_of(const struct config_listener *listener, const struct trust_client *client)
+{
+    if (client->login != NULL && listener->auth != CONFIG_AUTH_OFF)
+        return TRUST_LOGIN;
+    if (listener->auth == CONFIG_AUTH_REQUIRED)
+        return TRUST_NONE;
+    if (in_networks(listener, client))
+        return TRUST_NETWORK;
+    if (client->is_unix)
+        return TRUST_UNIX;
+    if (has_trusted_name(listener, client))
+        return TRUST_CERTIFICATE;
+    return TRUST_NONE;
+}
+
+static bool is_loopback(const struct trust_client *client)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    static const uint8_t one[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    if (client->is_unix)
+        return true;
+    if (!client->ipv6)
+        return client->address[0] == 127;
+    if (memcmp(client->address, mapped, sizeof mapped) == 0)
+        return client->address[12] == 127;
+    return memcmp(client->address, one, sizeof one) == 0;
+}
+
+bool trust_may_log_in(const struct config_listener *listener, const struct trust_client *client)
+{
+    if (listener->auth == CONFIG_AUTH_OFF)
+        return false;
+    /* In clear, "required" TLS comes first: MAIL would be refused anyway. */
+    bool in_clear = listener->cleartext_auth == CONFIG_CLEARTEXT_AUTH_LOOPBACK &&
+                    listener->tls != CONFIG_LISTENER_TLS_REQUIRED && is_loopback(client);
+    return client->tls || in_clear;
+}
+
+void trust_refusal(const struct config_listener *listener, const struct trust_client *client,
+                   const char *shown, struct smtp_verdict *verdict_out)
+{
+    char *text = verdict_out->text;
+    size_t size = sizeof verdict_out->text;
+    if (trust_may_log_in(listener, client)) {
+        verdict_out->code = 530;
+        snprintf(text, size, "5.7.0 Authentication required: use AUTH before MAIL");
+    } else if (listener->auth != CONFIG_AUTH_OFF && client->tls_possible) {
+        verdict_out->code = 530;
+        snprintf(text, size, "5.7.0 Authentication required: use STARTTLS, then AUTH before MAIL");
+    } else if (listener->auth == CONFIG_AUTH_REQUIRED) {
+        verdict_out->code = 554;
+        snprintf(text, size,
+                 "5.7.1 Relaying denied: a login is required here, and %s cannot log in without "
+                 "TLS, for which this server has no certificate",
+                 shown);
+    } else {
+        verdict_out->code = 554;
+        snprintf(text, size,
+                 "5.7.1 Relaying denied: %s is not among the trusted networks of this listener%s",
+                 shown, listener->client_ca != NULL ? " and has shown no trusted certificate" : "");
+    }
+}
+
+/* ---- whose name ---- */
+
+static bool same_domain(struct str a, struct str b)
+{
+    char a_ascii[SMTP_DOMAIN_MAX + 1], b_ascii[SMTP_DOMAIN_MAX + 1];
+    if (!smtp_domain_ascii(a, a_ascii, sizeof a_ascii) ||
+        !smtp_domain_ascii(b, b_ascii, sizeof b_ascii))
+        return false;
+    return strcmp(a_ascii, b_ascii) == 0;
+}
+
+static bool sender_matches(const char *pattern, struct str local, struct str domain)
+{
+    const char *at = strrchr(pattern, '@');
+    if (strcmp(pattern, "*") == 0)
+        return true;
+    if (at == NULL)
+        return false;
+    struct str wanted = {pattern, (size_t)(at - pattern)};
+    return (wanted.len == 0 || str_equal_nocase(wanted, local)) &&
+           same_domain(str_from(at + 1), domain);
+}
+
+bool trust_may_send_as(const char *const *patterns, size_t count, struct str local,
+                       struct str domain)
+{
+    if (count == 0 || domain.len == 0)
+        return true;
+    for (size_t i = 0; i < count; i++) {
+        if (sender_matches(patterns[i], local, domain))
+            return true;
+    }
+    return false;
+}
+
+void trust_sender_refusal(const char *user, const char *const *patterns, size_t count,
+                          struct str sender, struct smtp_verdict *verdict_out)
+{
+    enum { SHOWN_MAX = 80, LIST_MAX = 110 }; /* of what the client or the file's writer chose */
+    char list[LIST_MAX] = "";
+    size_t used = 0, shown = 0;
+    for (; shown < count; shown++) {
+        size_t len = strlen(patterns[shown]);
+        if (used + len + sizeof ", and others" > sizeof list)
+            break;
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used > 0 ? ", " : "",
+                                 patterns[shown]);
+    }
+    verdict_out->code = 553;
+    snprintf(verdict_out->text, sizeof verdict_out->text,
+             "5.7.1 %.64s may not send as <%.*s>, but as %s%s: set the sender (MAIL FROM) of your "
+             "application to that, or ask the mail admin for more",
+             user, (int)(sender.len < SHOWN_MAX ? sender.len : SHOWN_MAX), sender.p,
+             used > 0 ? list : "other addresses", used > 0 && shown < count ? ", and others" : "");
+}

@@ -1,0 +1,61 @@
+/* mta/submit/trust.h - may this client hand in mail, and in whose name? Decided here and nowhere
+ * else. Pure: what is known of the client comes in as values. */
+#ifndef MTA_SUBMIT_TRUST_H
+#define MTA_SUBMIT_TRUST_H
+
+#include "config/config.h"
+#include "mta/smtp/address.h"
+#include "mta/smtp/server.h"
+
+/* What is known of a client at this moment. All strings borrowed. */
+struct trust_client {
+    bool is_unix; /* came by a socket in the file system; else address and ipv6 count */
+    bool ipv6;
+    uint8_t address[16]; /* IPv4: the first 4 */
+    bool tls;
+    bool tls_possible;      /* the listener has a certificate and offers TLS, or the client has TLS */
+    const char *login;      /* the name that AUTH proved, or NULL */
+    bool has_certificate;   /* verified against client_ca; its names: */
+    const char *const *dns_names;
+    size_t dns_name_count;
+};
+
+/* The right to hand in mail; the first ground that holds. */
+enum trust {
+    TRUST_NONE,
+    TRUST_LOGIN,
+    TRUST_NETWORK,
+    TRUST_UNIX, /* who may open the socket is the file system's matter */
+    TRUST_CERTIFICATE,
+};
+
+/* `auth: required` leaves TRUST_LOGIN as the only ground, whatever else is true. */
+enum trust trust_of(const struct config_listener *listener, const struct trust_client *client);
+
+/* May a password come in at this moment: under TLS, or in clear from this machine where
+ * cleartext_auth says loopback? False where the listener has no AUTH. */
+bool trust_may_log_in(const struct config_listener *listener, const struct trust_client *client);
+
+/* What to say to MAIL of a client without the right: 530 5.7.0 where a login would give it, 554 5.7.1
+ * where nothing would. shown: the client's address for the text. */
+void trust_refusal(const struct config_listener *listener, const struct trust_client *client,
+                   const char *shown, struct smtp_verdict *verdict_out);
+
+/**
+ * May a user with these patterns send as this address?
+ *
+ * @param patterns "local@domain", "@domain" or "*"; none at all: any address
+ * @param local, domain of the sender, completed; domain empty: the null sender, which everybody
+ *        may use, since reports (RFC 3461, 8098) need it and it pretends to be nobody
+ *
+ * Letter case counts nowhere; domains are compared as A-labels.
+ */
+bool trust_may_send_as(const char *const *patterns, size_t count, struct str local,
+                       struct str domain);
+
+/* 553 5.7.1 for the developer of an application: what was tried, what is allowed, where to change
+ * either. */
+void trust_sender_refusal(const char *user, const char *const *patterns, size_t count,
+                          struct str sender, struct smtp_verdict *verdict_out);
+
+#endif
