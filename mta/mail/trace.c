@@ -37,7 +37,7 @@ static void add_helo(struct fold *fold, struct str helo)
 static void add_address(struct fold *fold, const char *address)
 {
     char text[ADDRESS_MAX + 16];
-    if (address == NULL || address[0] == '\0') /* a local socket */
+    if (address == NULL || strpbrk(address, ".:") == NULL) /* a local socket */
         return;
     (void)snprintf(text, sizeof text, "([%s%.*s])", strchr(address, ':') != NULL ? "IPv6:" : "",
                    ADDRESS_MAX, address);

@@ -7,7 +7,7 @@
 
 struct trace_received {
     struct str helo;      /* as the client said; bytes outside printable ASCII become '?' */
-    const char *address;  /* of the client, "192.0.2.1" or "2001:db8::1" (written as IPv6:...), or "" */
+    const char *address;  /* of the client, "192.0.2.1" or "2001:db8::1" (written as IPv6:...); else not told */
     const char *user;     /* whom it logged in as, any bytes; NULL or "": nobody */
     bool private_client;  /* helo, address and user are not told: the field begins with "by" */
     const char *by;       /* our hostname */

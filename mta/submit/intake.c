@@ -169,17 +169,30 @@ enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address,
     return INTAKE_RCPT_OK;
 }
 
-static void free_intake(struct intake *intake)
+size_t intake_recipient_count(const struct intake *intake)
+{
+    return intake->recipient_count;
+}
+
+void intake_drop_recipients(struct intake *intake, size_t count)
 {
     /* NOLINTBEGIN(clang-analyzer-unix.Malloc): not seen: the last HASH_DEL takes the table along */
-    while (intake->recipients != NULL) {
-        struct recipient *recipient = intake->recipients;
-        HASH_DEL(intake->recipients, recipient);
-        free(recipient->address);
-        free(recipient->domain);
-        free(recipient);
+    while (intake->recipient_count > count) {
+        struct UT_hash_table *table = intake->recipients->hh.tbl;
+        struct recipient *last = ELMT_FROM_HH(table, table->tail);
+        unkeep(intake, RECIPIENT_BYTES + strlen(last->address) + strlen(last->domain));
+        HASH_DEL(intake->recipients, last);
+        free(last->address);
+        free(last->domain);
+        free(last);
+        intake->recipient_count--;
     }
     /* NOLINTEND(clang-analyzer-unix.Malloc) */
+}
+
+static void free_intake(struct intake *intake)
+{
+    intake_drop_recipients(intake, 0);
     discharge(intake->worker->submit, intake->charged);
     unkeep(intake, intake->kept);
     buf_deinit(&intake->held);
@@ -439,7 +452,8 @@ static void on_committed(int result, void *ctx)
                   LOG_T("sender", intake->sender),
                   LOG_T("recipient", intake->recipients->address), /* the first of them */
                   LOG_I("recipients", (int64_t)intake->recipient_count),
-                  LOG_T("address", intake->address), LOG_T("tls", intake->tls));
+                  LOG_T("address", intake->address), LOG_T("user", intake->user),
+                  LOG_T("tls", intake->tls));
     } else {
         log_unstored(intake, result);
     }

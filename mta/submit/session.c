@@ -9,44 +9,10 @@
 #include <string.h>
 
 #include "mta/base/time.h"
-#include "mta/smtp/server.h"
-#include "mta/submit/submit_private.h"
+#include "mta/submit/session_private.h"
 
 #define OUTPUT_MAX                                                                                 \
     ((size_t)64 * 1024) /* replies that a client lets lie before we stop reading it */
-#define TLS_TEXT_MAX 96
-#define DENIALS_MAX  5 /* of relaying; each is a line in the log, and no trust comes by asking */
-
-struct session {
-    struct session *prev, *next;
-    struct submit_worker *worker;
-    struct submit_settings *settings;
-    const struct config_listener *listener;
-    size_t listener_number;
-    struct stream *stream;
-    struct smtp_server *server;
-    struct intake *intake;
-    char ended_id[QUEUE_ID_TEXT]; /* of the message refused at its end, for the log line of that */
-    uint64_t ended_ns;            /* when the end of the message at hand came */
-    uv_timer_t timer;
-    bool timer_closed;
-    uint64_t active_ms; /* the last byte from the client */
-    char address[48];
-    uint16_t port;
-    char helo[256];
-    bool extended;
-    char tls[TLS_TEXT_MAX];
-    bool trusted, crowded;
-    unsigned denials;
-    /* noted by events */
-    bool want_tls, want_close;
-    bool handshaking, paused, over;
-    bool half; /* the client has ended its side and waits for an answer; the stream is silent now */
-    bool unread;  /* paused because the client does not take our replies */
-    bool starved; /* paused because the budget is used up */
-};
-
-static void session_step(struct session *s);
 
 /* ---- ending ---- */
 
@@ -65,7 +31,7 @@ static void on_timer_closed(uv_handle_t *handle)
     submit_check_stopped(worker);
 }
 
-static void end_session(struct session *s, bool graceful)
+void session_end(struct session *s, bool graceful)
 {
     struct submit *submit = s->worker->submit;
     if (s->over)
@@ -82,12 +48,6 @@ static void end_session(struct session *s, bool graceful)
 
 /* ---- what the SMTP session asks ---- */
 
-static void refuse(struct smtp_verdict *verdict, uint16_t code, const char *text)
-{
-    verdict->code = code;
-    snprintf(verdict->text, sizeof verdict->text, "%s", text);
-}
-
 static void on_hello(struct str name, bool extended, void *ctx)
 {
     struct session *s = ctx;
@@ -100,52 +60,6 @@ static void on_starttls(void *ctx)
     ((struct session *)ctx)->want_tls = true;
 }
 
-static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, void *ctx)
-{
-    struct session *s = ctx;
-    intake_abandon(&s->intake);
-    if (!s->trusted && ++s->denials > DENIALS_MAX) {
-        refuse(verdict, 421, "4.7.0 Relaying denied, closing the connection");
-        return;
-    }
-    if (!s->trusted) {
-        verdict->code = 554;
-        snprintf(verdict->text, sizeof verdict->text,
-                 "5.7.1 Relaying denied: %s is not among the trusted networks of this listener",
-                 s->address);
-        return;
-    }
-    if (mail->sender.len > QUEUE_ADDRESS_MAX) {
-        refuse(verdict, 553, "5.1.7 The sender address is too long");
-        return;
-    }
-    if (queue_is_full(s->worker->submit->queue, mail->declared_bytes)) {
-        refuse(verdict, 452, "4.3.1 Insufficient system storage, try again later");
-        return;
-    }
-    s->intake = intake_new(s->worker, s->settings, s->listener, mail->sender, mail->body_8bit);
-}
-
-static void on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict, void *ctx)
-{
-    struct session *s = ctx;
-    const struct smtp_address *address = &rcpt->address;
-    if (address->domain.len == 0) {
-        refuse(verdict, 550, "5.1.1 This host has no mailboxes of its own: name a domain");
-        return;
-    }
-    switch (intake_add_recipient(s->intake, address->whole, address->domain)) {
-    case INTAKE_RCPT_OK:
-        break;
-    case INTAKE_RCPT_NO_DOMAIN:
-        refuse(verdict, 553, "5.1.3 The domain of the recipient is not a valid domain name");
-        break;
-    case INTAKE_RCPT_NO_ROOM:
-        refuse(verdict, 452, "4.3.1 Insufficient system storage, try again later");
-        break;
-    }
-}
-
 static void on_data(struct smtp_verdict *verdict, void *ctx)
 {
     struct session *s = ctx;
@@ -154,9 +68,11 @@ static void on_data(struct smtp_verdict *verdict, void *ctx)
         .extended = s->extended,
         .address = s->address,
         .tls = s->tls,
+        .user = session_user(s),
+        .logged_in = s->client.login != NULL,
     };
     if (intake_begin(s->intake, &client) < 0)
-        refuse(verdict, 451, "4.3.0 The queue takes no message just now, try again later");
+        session_refuse(verdict, 451, "4.3.0 The queue takes no message just now, try again later");
 }
 
 static void on_content(const char *bytes, size_t len, void *ctx)
@@ -179,10 +95,10 @@ static void on_stored(const struct intake_result *result, void *ctx)
         submit_count_answer(s->worker->submit, uv_hrtime() - s->ended_ns);
         break;
     case QUEUE_ERR_FULL:
-        refuse(&verdict, 452, "4.3.1 Insufficient system storage, try again later");
+        session_refuse(&verdict, 452, "4.3.1 Insufficient system storage, try again later");
         break;
     default:
-        refuse(&verdict, 451, "4.3.0 The message could not be stored, try again later");
+        session_refuse(&verdict, 451, "4.3.0 The message could not be stored, try again later");
         break;
     }
     smtp_server_answer(s->server, &verdict);
@@ -221,17 +137,17 @@ static void on_refusal(const struct smtp_refusal *refusal, void *ctx)
     atomic_fetch_add(&submit->rejected, 1);
     log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("id", s->ended_id),
               LOG_S("sender", refusal->sender), LOG_S("recipient", refusal->recipient),
-              LOG_T("address", s->address), LOG_T("helo", s->helo), LOG_I("code", refusal->code),
-              LOG_S("status", refusal->status), LOG_S("reply", refusal->line),
-              LOG_T("tls", s->tls));
+              LOG_T("address", s->address), LOG_T("user", session_user(s)), LOG_T("helo", s->helo),
+              LOG_I("code", refusal->code), LOG_S("status", refusal->status),
+              LOG_S("reply", refusal->line), LOG_T("tls", s->tls));
     s->ended_id[0] = '\0';
 }
 
 static const struct smtp_server_events server_events = {
     .on_hello = on_hello,
     .on_starttls = on_starttls,
-    .on_mail = on_mail,
-    .on_rcpt = on_rcpt,
+    .on_mail = session_on_mail,
+    .on_rcpt = session_on_rcpt,
     .on_data = on_data,
     .on_content = on_content,
     .on_content_end = on_content_end,
@@ -246,7 +162,7 @@ static void greet(struct session *s)
 {
     struct smtp_verdict verdict = {0};
     if (s->crowded)
-        refuse(&verdict, 421, "4.3.2 Too many connections, try again later");
+        session_refuse(&verdict, 421, "4.3.2 Too many connections, try again later");
     smtp_server_greet(s->server, &verdict);
     if (s->crowded)
         s->want_close = true;
@@ -257,7 +173,7 @@ static void start_tls(struct session *s)
     struct tls_session *tls = NULL;
     size_t dropped = 0;
     if (tls_server_session_new(s->settings->tls, &tls) < 0) {
-        end_session(s, false);
+        session_end(s, false);
         return;
     }
     s->handshaking = true;
@@ -306,7 +222,7 @@ static void steer_reading(struct session *s)
     s->paused = stop;
 }
 
-static void session_step(struct session *s)
+void session_step(struct session *s)
 {
     if (s->over || s->server == NULL)
         return;
@@ -317,7 +233,7 @@ static void session_step(struct session *s)
         return;
     }
     if (s->want_close || (s->half && !smtp_server_answer_pending(s->server))) {
-        end_session(s, true);
+        session_end(s, true);
         return;
     }
     steer_reading(s);
@@ -342,6 +258,7 @@ static void on_tls(const struct tls_verdict *verdict, void *ctx)
     s->handshaking = false;
     s->active_ms = time_monotonic_ms();
     snprintf(s->tls, sizeof s->tls, "%s %s", verdict->version, verdict->cipher);
+    s->client.tls = true;
     size_t dropped = smtp_server_tls_started(s->server);
     if (dropped > 0)
         log_event(s->worker->submit->log, LOG_LEVEL_WARNING, "reject", LOG_T("address", s->address),
@@ -368,7 +285,7 @@ static void on_end(enum stream_end end, const char *text, void *ctx)
                   LOG_T("helo", s->helo), LOG_T("text", text),
                   LOG_T("stage", s->handshaking ? "tls" : "session"));
     if (end != STREAM_END_EOF || s->handshaking) {
-        end_session(s, false);
+        session_end(s, false);
         return;
     }
     s->half = true; /* it may still read: what was asked is answered */
@@ -400,33 +317,38 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     if (s->handshaking || s->want_close) {
-        end_session(s, false);
+        session_end(s, false);
         return;
     }
     smtp_server_shut(s->server, s->starved ? "4.3.1 Insufficient system storage, try again later"
                                            : "4.4.2 Idle for too long, closing the connection");
     session_step(s);
     if (!s->over) /* a client that takes no bytes either */
-        end_session(s, true);
+        session_end(s, true);
 }
 
 /* ---- opening ---- */
 
-static bool is_trusted(const struct session *s)
+/* What is known of the client from the connection alone. */
+static void learn_client(struct session *s, const struct session_start *start)
 {
-    uint8_t bytes[16];
-    bool ipv6 = stream_peer_bytes(s->stream, bytes);
-    for (size_t i = 0; i < s->listener->trusted_count; i++) {
-        if (config_network_contains(&s->listener->trusted[i], ipv6, bytes))
-            return true;
+    struct trust_client *client = &s->client;
+    client->is_unix = start->is_unix;
+    client->tls_possible = s->settings->tls != NULL && s->listener->tls != CONFIG_LISTENER_TLS_OFF;
+    if (start->is_unix) {
+        snprintf(s->address, sizeof s->address, "unix");
+        if (!unix_socket_user(start->fd, s->account, sizeof s->account))
+            s->account[0] = '\0';
+        return;
     }
-    return false;
+    stream_peer(s->stream, s->address, sizeof s->address, &s->port);
+    client->ipv6 = stream_peer_bytes(s->stream, client->address);
 }
 
 static void make_server(struct session *s)
 {
     const struct config *config = s->settings->config;
-    bool tls = s->settings->tls != NULL;
+    bool tls = s->client.tls_possible;
     enum config_listener_tls mode = s->listener->tls;
     struct smtp_server_options options = {
         .hostname = config->hostname,
@@ -438,6 +360,8 @@ static void make_server(struct session *s)
         .require_starttls = mode == CONFIG_LISTENER_TLS_REQUIRED,
         .refuse_long_lines = s->listener->refuse_long_lines,
         .header_max = SUBMIT_HEADER_MAX,
+        .accept_unqualified = s->listener->role == CONFIG_ROLE_SUBMISSION,
+        .auth_after_tls = tls && s->listener->auth != CONFIG_AUTH_OFF,
     };
     s->server = smtp_server_new(&options, &server_events, s);
 }
@@ -463,15 +387,15 @@ void session_open(const struct session_start *start)
     s->timer.data = s;
     s->stream = stream_accept_fd(loop_uv(worker->loop), start->fd, &stream_events, s);
     if (s->stream == NULL || worker->stopping) {
-        end_session(s, false);
+        session_end(s, false);
         return;
     }
-    stream_peer(s->stream, s->address, sizeof s->address, &s->port);
-    s->trusted = is_trusted(s);
+    learn_client(s, start);
     make_server(s);
     uv_timer_start(&s->timer, on_timer, s->settings->config->timeouts.server, 0);
     log_event(submit->log, LOG_LEVEL_INFO, "connect", LOG_T("address", s->address),
-              LOG_I("port", s->port), LOG_T("listener", s->listener->addresses[0].text));
+              LOG_I("port", s->port), LOG_T("user", s->account),
+              LOG_T("listener", s->listener->addresses[0].text));
     if (s->listener->tls == CONFIG_LISTENER_TLS_IMPLICIT) {
         if (!s->crowded) {
             start_tls(s);
@@ -481,7 +405,7 @@ void session_open(const struct session_start *start)
         log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
                   LOG_T("text", "too many connections"));
         atomic_fetch_add(&submit->rejected, 1);
-        end_session(s, false);
+        session_end(s, false);
         return;
     }
     greet(s);
@@ -498,7 +422,7 @@ void session_shut_all(struct submit_worker *worker)
         if (s->over)
             continue;
         if (s->handshaking) {
-            end_session(s, false);
+            session_end(s, false);
             continue;
         }
         smtp_server_shut(s->server, "4.3.2 Service shutting down, try again later");
@@ -511,7 +435,7 @@ void session_cut_all(struct submit_worker *worker)
     struct session *next = NULL;
     for (struct session *s = worker->sessions; s != NULL; s = next) {
         next = s->next;
-        end_session(s, false);
+        session_end(s, false);
     }
 }
 

@@ -134,6 +134,9 @@ enum intake_rcpt {
 };
 MUST_USE enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address,
                                                struct str domain);
+size_t intake_recipient_count(const struct intake *intake);
+/* Only the first `count` stay. */
+void intake_drop_recipients(struct intake *intake, size_t count);
 /* DATA. @return 0 or QUEUE_ERR_* */
 MUST_USE int intake_begin(struct intake *intake, const struct intake_client *client);
 /* What makes SUBMIT_KEPT_MAX overflow is dropped with the rest of the message; intake_finish then

@@ -104,58 +104,35 @@ void trust_refusal(const struct config_listener *listener, const struct trust_cl
     }
 }
 
-/* ---- whose name ---- */
-
-static bool same_domain(struct str a, struct str b)
+/* The first of the patterns, as many as fit whole, with commas between. @return did all fit? */
+static bool list_patterns(const char *patterns, char *list, size_t size)
 {
-    char a_ascii[SMTP_DOMAIN_MAX + 1], b_ascii[SMTP_DOMAIN_MAX + 1];
-    if (!smtp_domain_ascii(a, a_ascii, sizeof a_ascii) ||
-        !smtp_domain_ascii(b, b_ascii, sizeof b_ascii))
-        return false;
-    return strcmp(a_ascii, b_ascii) == 0;
-}
-
-static bool sender_matches(const char *pattern, struct str local, struct str domain)
-{
-    const char *at = strrchr(pattern, '@');
-    if (strcmp(pattern, "*") == 0)
-        return true;
-    if (at == NULL)
-        return false;
-    struct str wanted = {pattern, (size_t)(at - pattern)};
-    return (wanted.len == 0 || str_equal_nocase(wanted, local)) &&
-           same_domain(str_from(at + 1), domain);
-}
-
-bool trust_may_send_as(const char *const *patterns, size_t count, struct str local,
-                       struct str domain)
-{
-    if (count == 0 || domain.len == 0)
-        return true;
-    for (size_t i = 0; i < count; i++) {
-        if (sender_matches(patterns[i], local, domain))
-            return true;
+    static const char more[] = ", and others";
+    size_t used = 0;
+    list[0] = '\0';
+    for (const char *p = patterns; *p != '\0';) {
+        size_t len = strcspn(p, " ");
+        if (used + len + sizeof more > size)
+            return false;
+        used +=
+            (size_t)snprintf(list + used, size - used, "%s%.*s", used > 0 ? ", " : "", (int)len, p);
+        p += len;
+        p += strspn(p, " ");
     }
-    return false;
+    return true;
 }
 
-void trust_sender_refusal(const char *user, const char *const *patterns, size_t count,
-                          struct str sender, struct smtp_verdict *verdict_out)
+void trust_sender_refusal(const char *user, const char *patterns, struct str sender,
+                          struct smtp_verdict *verdict_out)
 {
     enum { SHOWN_MAX = 80, LIST_MAX = 110 }; /* of what the client or the file's writer chose */
-    char list[LIST_MAX] = "";
-    size_t used = 0, shown = 0;
-    for (; shown < count; shown++) {
-        size_t len = strlen(patterns[shown]);
-        if (used + len + sizeof ", and others" > sizeof list)
-            break;
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used > 0 ? ", " : "",
-                                 patterns[shown]);
-    }
+    char list[LIST_MAX];
+    bool all = list_patterns(patterns, list, sizeof list);
+    bool none = list[0] == '\0';
     verdict_out->code = 553;
     snprintf(verdict_out->text, sizeof verdict_out->text,
              "5.7.1 %.64s may not send as <%.*s>, but as %s%s: set the sender (MAIL FROM) of your "
              "application to that, or ask the mail admin for more",
              user, (int)(sender.len < SHOWN_MAX ? sender.len : SHOWN_MAX), sender.p,
-             used > 0 ? list : "other addresses", used > 0 && shown < count ? ", and others" : "");
+             none ? "other addresses" : list, none || all ? "" : ", and others");
 }

@@ -41,21 +41,9 @@ bool trust_may_log_in(const struct config_listener *listener, const struct trust
 void trust_refusal(const struct config_listener *listener, const struct trust_client *client,
                    const char *shown, struct smtp_verdict *verdict_out);
 
-/**
- * May a user with these patterns send as this address?
- *
- * @param patterns "local@domain", "@domain" or "*"; none at all: any address
- * @param local, domain of the sender, completed; domain empty: the null sender, which everybody
- *        may use, since reports (RFC 3461, 8098) need it and it pretends to be nobody
- *
- * Letter case counts nowhere; domains are compared as A-labels.
- */
-bool trust_may_send_as(const char *const *patterns, size_t count, struct str local,
-                       struct str domain);
-
-/* 553 5.7.1 for the developer of an application: what was tried, what is allowed, where to change
- * either. */
-void trust_sender_refusal(const char *user, const char *const *patterns, size_t count,
-                          struct str sender, struct smtp_verdict *verdict_out);
+/* 553 5.7.1 for the developer of an application: what was tried, what is allowed (patterns with one
+ * blank between each), where to change either. */
+void trust_sender_refusal(const char *user, const char *patterns, struct str sender,
+                          struct smtp_verdict *verdict_out);
 
 #endif

@@ -197,54 +197,15 @@ static void test_refusals(void **state)
     assert_refusal(&listener, &client, 530, "5.7.0 Authentication required: use AUTH before MAIL");
 }
 
-static void test_senders(void **state)
-{
-    (void)state;
-    static const char *const own[] = {"Anna@Example.com", "@shop.example",
-                                      "b@xn--bcher-kva.example"};
-    static const char *const all[] = {"*"};
-    static const char *const odd[] = {"anna", "@"};
-    static const struct {
-        const char *local, *domain;
-        bool may;
-    } rows[] = {
-        {"anna", "example.com", true},
-        {"ANNA", "EXAMPLE.COM", true},
-        {"bert", "example.com", false},
-        {"anna", "a.example.com", false},
-        {"annaanna", "example.com", false},
-        {"", "example.com", false},
-        {"anybody", "shop.example", true},
-        {"anybody", "Shop.Example", true},
-        {"anybody", "a.shop.example", false},
-        {"anybody", "xshop.example", false},
-        {"b",
-         "b\xc3\xbc"
-         "cher.example",
-         true},
-        {"anna", "[192.0.2.1]", false},
-        {"anna", "bad..example", false},
-        {"", "", true}, /* reports of others' mail come from <> */
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct str local = str_from(rows[i].local), domain = str_from(rows[i].domain);
-        if (trust_may_send_as(own, 3, local, domain) != rows[i].may)
-            fail_msg("%s@%s", rows[i].local, rows[i].domain);
-        assert_true(trust_may_send_as(NULL, 0, local, domain));
-        assert_true(trust_may_send_as(all, 1, local, domain));
-        assert_int_equal(trust_may_send_as(odd, 2, local, domain), domain.len == 0);
-    }
-}
-
 static void test_sender_refusal(void **state)
 {
     (void)state;
-    static const char *const two[] = {"anna@example.com", "@shop.example"};
-    static const char *const many[] = {
-        "a23456789012345678901234567890@example.com", "b23456789012345678901234567890@example.com",
-        "c23456789012345678901234567890@example.com", "d23456789012345678901234567890@example.com"};
+    static const char many[] = "a23456789012345678901234567890@example.com "
+                               "b23456789012345678901234567890@example.com "
+                               "c23456789012345678901234567890@example.com";
     struct smtp_verdict verdict = {0};
-    trust_sender_refusal("shop", two, 2, STR("ceo@example.com"), &verdict);
+    trust_sender_refusal("shop", "anna@example.com @shop.example", STR("ceo@example.com"),
+                         &verdict);
     assert_int_equal(verdict.code, 553);
     assert_string_equal(verdict.text,
                         "5.7.1 shop may not send as <ceo@example.com>, but as anna@example.com, "
@@ -256,12 +217,11 @@ static void test_sender_refusal(void **state)
     memset(sender, 's', sizeof sender - 1);
     memset(pattern, 'p', sizeof pattern - 1);
     user[299] = sender[299] = pattern[299] = '\0';
-    const char *const huge[] = {pattern};
-    trust_sender_refusal(user, many, 4, str_from(sender), &verdict);
+    trust_sender_refusal(user, many, str_from(sender), &verdict);
     assert_non_null(
         strstr(verdict.text, "b23456789012345678901234567890@example.com, and others:"));
     assert_non_null(strstr(verdict.text, "ask the mail admin for more"));
-    trust_sender_refusal(user, huge, 1, str_from(sender), &verdict);
+    trust_sender_refusal(user, pattern, str_from(sender), &verdict);
     assert_non_null(strstr(verdict.text, "but as other addresses: set the sender"));
 }
 
@@ -271,7 +231,7 @@ int main(void)
         cmocka_unit_test(test_matrix),         cmocka_unit_test(test_nothing_known),
         cmocka_unit_test(test_networks),       cmocka_unit_test(test_names),
         cmocka_unit_test(test_login_in_clear), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_senders),        cmocka_unit_test(test_sender_refusal),
+        cmocka_unit_test(test_sender_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
