@@ -143,8 +143,8 @@ void server_chunk_lost(struct smtp_server *server)
     if (server->state != SERVER_MAIL && server->state != SERVER_RCPT &&
         server->state != SERVER_BDAT)
         return;
-    server_end_transaction(server);
-    server->refused = true;
+    server_reset(server);
+    server->refused = true; /* what is pipelined behind it is no fault */
 }
 
 bool server_chunk_announce(struct smtp_server *server, struct str args)
@@ -155,9 +155,8 @@ bool server_chunk_announce(struct smtp_server *server, struct str args)
         server->skip_bytes = server->chunk.bytes;
         return true;
     }
-    server_chunk_lost(server);
     server_reply_fault(server, 501, "5.5.4 Syntax: BDAT size [LAST]");
-    server_forget_sender(server);
+    server_chunk_lost(server);
     /* Octets follow, and nobody knows how many: content must not be taken for commands. */
     if (number)
         server_end(server);
@@ -181,12 +180,11 @@ static struct server_refusal check_chunk(struct smtp_server *server)
 
 static void refuse_chunk(struct smtp_server *server, const struct smtp_verdict *verdict)
 {
-    server_chunk_lost(server);
     if (verdict->code == 501)
         server_reply_fault(server, verdict->code, verdict->text);
     else
         server_reply_refused_mail(server, verdict->code, verdict->text);
-    server_forget_sender(server);
+    server_chunk_lost(server);
 }
 
 /* All octets of a chunk are there. */

@@ -193,20 +193,23 @@ static unsigned notify_bit(struct str word)
 
 static struct server_refusal take_notify(const struct target *to, struct str value)
 {
+    static const struct server_refusal bad = {501, "5.5.4 Bad NOTIFY (RFC 3461 section 4.1)"};
     unsigned notify = 0;
     size_t start = 0;
 
+    if (value.p == NULL)
+        return bad;
     for (size_t i = 0; i <= value.len; i++) {
         if (i < value.len && value.p[i] != ',')
             continue;
         unsigned bit = notify_bit((struct str){value.p + start, i - start});
         if (bit == 0)
-            return (struct server_refusal){501, "5.5.4 Bad NOTIFY (RFC 3461 section 4.1)"};
+            return bad;
         notify |= bit;
         start = i + 1;
     }
     if ((notify & SMTP_NOTIFY_NEVER) != 0 && notify != SMTP_NOTIFY_NEVER)
-        return (struct server_refusal){501, "5.5.4 NOTIFY=NEVER stands alone"};
+        return bad; /* it stands alone */
     to->rcpt->notify = notify;
     return ok;
 }

@@ -1,7 +1,7 @@
-/* tests/fuzz/fuzz_smtp_server.c - server sessions. The first byte chooses the options, the second
- * the segment length; the rest is what the peer sends. It goes in whole and in segments: both
- * sessions must say and ask the same, replies must be well-formed, and an accepted message must
- * hold no bare CR, bare LF or NUL. */
+/* tests/fuzz/fuzz_smtp_server.c - server sessions. The first byte and the upper bits of the second
+ * choose the options, the lower bits the segment length; the rest is what the peer sends. It goes
+ * in whole and in segments: both sessions must say and ask the same, replies must be well-formed,
+ * and an accepted message must hold no bare CR, bare LF or NUL and end a line. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,11 @@ struct record {
     struct buf events;
     struct buf content; /* of the message that is arriving */
     unsigned quits;
+    bool asked; /* AUTH waits for an answer */
+    char first; /* of the response; 0: none */
 };
+
+enum more_options { WITH_AUTH = 32, WITH_EXTENSIONS = 64, UNDER_TLS = 128 };
 
 static void check(bool good)
 {
@@ -49,10 +53,24 @@ static void decide(struct str address, struct smtp_verdict *verdict)
         *verdict = (struct smtp_verdict){421, "4.7.0 Leave"};
 }
 
+/* What is handed on ends up in commands, fields and logs. */
+static void check_text(struct str text, bool utf8)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        check((c >= ' ' && c <= '~') || (utf8 && c >= 0x80));
+    }
+    check(str_utf8_valid(text));
+}
+
 static void on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, void *ctx)
 {
+    check(mail->envid.len <= 100);
+    check_text(mail->envid, false);
+    check_text(mail->sender, mail->smtputf8);
     decide(mail->sender, verdict);
     note(ctx, "mail", mail->sender);
+    note(ctx, "envid", mail->envid);
 }
 
 static void on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict, void *ctx)
@@ -60,8 +78,12 @@ static void on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict, 
     const struct smtp_address *address = &rcpt->address;
 
     check(address->local.len > 0 && address->whole.len >= address->local.len);
+    check(rcpt->orcpt.len <= 500 && rcpt->notify < 16);
+    check_text(rcpt->orcpt, true);
+    check_text(address->whole, address->utf8);
     decide(address->whole, verdict);
     note(ctx, "rcpt", address->whole);
+    note(ctx, "orcpt", rcpt->orcpt);
 }
 
 static void on_data(struct smtp_verdict *verdict, void *ctx)
@@ -94,6 +116,7 @@ static void on_content_end(bool refused, const char *reason, void *ctx)
         check(content.p[i] != '\r' || lf_next);
         check(content.p[i] != '\n' || (i > 0 && content.p[i - 1] == '\r'));
     }
+    check(refused || content.len == 0 || content.p[content.len - 1] == '\n');
     if (!refused && (record->options & 1) != 0)
         smtp_server_answer(record->server, &stored);
 }
@@ -101,6 +124,51 @@ static void on_content_end(bool refused, const char *reason, void *ctx)
 static void on_reset(void *ctx)
 {
     note(ctx, "reset", STR(""));
+}
+
+/* The response's first letter decides. */
+static void answer_auth(struct record *record)
+{
+    static const struct smtp_verdict good = {0, ""};
+    static const struct smtp_verdict wrong = {535, "5.7.8 Wrong"};
+
+    check(record->asked);
+    record->asked = false;
+    if (record->first == 'T')
+        smtp_server_auth_end(record->server, &good);
+    else if (record->first == 'Y')
+        smtp_server_auth_end(record->server, &wrong);
+    else
+        smtp_server_auth_challenge(record->server, STR("Y29kZTo="));
+}
+
+static void take_auth(struct record *record, struct str response)
+{
+    check(!record->asked && response.len % 4 == 0 && response.len <= SMTP_AUTH_LINE_MAX);
+    check_text(response, false);
+    record->asked = true;
+    record->first = response.len > 0 ? response.p[0] : '\0';
+    if ((record->options & 1) != 0)
+        answer_auth(record);
+}
+
+static void on_auth(struct str mechanism, const struct str *initial, void *ctx)
+{
+    check(str_equal_nocase(mechanism, STR("PLAIN")) || str_equal_nocase(mechanism, STR("LOGIN")));
+    note(ctx, "auth", mechanism);
+    take_auth(ctx, initial != NULL ? *initial : STR(""));
+}
+
+static void on_auth_response(struct str base64, void *ctx)
+{
+    note(ctx, "response", base64);
+    take_auth(ctx, base64);
+}
+
+static void on_auth_cancel(void *ctx)
+{
+    ((struct record *)ctx)->asked = false;
+    note(ctx, "cancel", STR(""));
 }
 
 static void on_quit(void *ctx)
@@ -117,7 +185,7 @@ static void on_refusal(const struct smtp_refusal *refusal, void *ctx)
     check(refusal->code >= 400 && refusal->line.len > 4);
 }
 
-static void start(struct record *record, unsigned options)
+static void start(struct record *record, unsigned options, unsigned more)
 {
     static const struct smtp_server_events events = {
         .on_hello = on_hello,
@@ -130,6 +198,9 @@ static void start(struct record *record, unsigned options)
         .on_content_end = on_content_end,
         .on_quit = on_quit,
         .on_refusal = on_refusal,
+        .on_auth = on_auth,
+        .on_auth_response = on_auth_response,
+        .on_auth_cancel = on_auth_cancel,
     };
     static const struct smtp_verdict welcome = {0, ""};
     struct smtp_server_options o = {
@@ -142,12 +213,20 @@ static void start(struct record *record, unsigned options)
         .refuse_long_lines = (options & 16) != 0,
         .header_max = (options & 32) != 0 ? 100 : 0,
         .accept_unqualified = (options & 64) != 0,
+        .auth_after_tls = (options & 128) != 0,
+        .offer_dsn = (more & WITH_EXTENSIONS) != 0,
+        .offer_smtputf8 = (more & WITH_EXTENSIONS) != 0,
+        .offer_requiretls = (more & WITH_EXTENSIONS) != 0,
     };
 
     *record = (struct record){.options = options};
     buf_init(&record->events, 64U << 20);
     buf_init(&record->content, 64U << 20);
     record->server = smtp_server_new(&o, &events, record);
+    if ((more & UNDER_TLS) != 0)
+        check(smtp_server_tls_started(record->server) == 0);
+    if ((more & WITH_AUTH) != 0)
+        smtp_server_offer_auth(record->server, "PLAIN LOGIN");
     smtp_server_greet(record->server, &welcome);
 }
 
@@ -156,8 +235,13 @@ static void give(struct record *record, const uint8_t *bytes, size_t len)
     static const struct smtp_verdict failed = {451, "4.3.0 Disk"};
 
     smtp_server_input(record->server, (const char *)bytes, len);
-    while (smtp_server_answer_pending(record->server))
-        smtp_server_answer(record->server, &failed);
+    while (smtp_server_answer_pending(record->server)) {
+        check(smtp_server_auth_pending(record->server) == record->asked);
+        if (record->asked)
+            answer_auth(record);
+        else
+            smtp_server_answer(record->server, &failed);
+    }
 }
 
 static void check_replies(struct str said)
@@ -189,8 +273,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     size_t piece = data[1] % 32U + 1;
-    start(&whole, data[0]);
-    start(&cut, data[0]);
+    start(&whole, data[0], data[1]);
+    start(&cut, data[0], data[1]);
     give(&whole, data + 2, size - 2);
     for (size_t i = 2; i < size; i += piece)
         give(&cut, data + i, size - i < piece ? size - i : piece);
