@@ -1,0 +1,79 @@
+/* mta/auth/auth_file.c - keeping up with the users file: at start, at a reload, and by itself when
+ * it has been replaced. */
+#include "mta/auth/auth_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void replace_users(struct auth *auth, struct auth_users *users)
+{
+    pthread_mutex_lock(&auth->lock);
+    struct auth_users *old = auth->users;
+    auth->users = users;
+    pthread_mutex_unlock(&auth->lock);
+    auth_users_unref(&old);
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+int auth_set_users_file(struct auth *auth, const char *path, char *error, size_t error_size)
+{
+    struct auth_users *users = NULL;
+    struct stat file = {0};
+    int rc = 0;
+
+    pthread_mutex_lock(&auth->file_lock);
+    /* Looked at before it is read: what changes in between is read again. */
+    bool known = path != NULL && stat(path, &file) == 0;
+    if (path != NULL)
+        rc = auth_users_load(path, &users, error, error_size);
+    if (rc == 0) {
+        free(auth->path);
+        auth->path = path != NULL ? str_dup(str_from(path)) : NULL;
+        auth->file = file;
+        auth->file_known = known;
+        replace_users(auth, users);
+    }
+    pthread_mutex_unlock(&auth->file_lock);
+    return rc;
+}
+
+static void read_again(struct auth *auth)
+{
+    struct auth_users *users = NULL;
+    char error[512];
+
+    if (auth_users_load(auth->path, &users, error, sizeof error) < 0) {
+        log_event(auth->log, LOG_LEVEL_WARNING, "reload", LOG_T("file", auth->path),
+                  LOG_T("text", error), LOG_T("users", "as before"));
+        return;
+    }
+    log_event(auth->log, LOG_LEVEL_INFO, "reload", LOG_T("file", auth->path),
+              LOG_I("users", (int64_t)auth_users_count(users)));
+    replace_users(auth, users);
+}
+
+void auth_look_at_file(struct auth *auth)
+{
+    struct stat file;
+
+    pthread_mutex_lock(&auth->file_lock);
+    if (auth->path != NULL) {
+        bool there = stat(auth->path, &file) == 0;
+        if (!there)
+            memset(&file, 0, sizeof file);
+        if (!auth->file_known || !same_file(&file, &auth->file)) {
+            auth->file = file;
+            auth->file_known = true;
+            read_again(auth);
+        }
+    }
+    pthread_mutex_unlock(&auth->file_lock);
+}
