@@ -330,8 +330,13 @@ static int check_all_readable(const struct mtad *mtad, char *error, size_t size)
     const struct config *config = mtad->config;
     if (check_readable(mtad, config->tls_certificate, error, size) < 0 ||
         check_readable(mtad, config->tls_key, error, size) < 0 ||
-        check_readable(mtad, config->tls_ca, error, size) < 0)
+        check_readable(mtad, config->tls_ca, error, size) < 0 ||
+        check_readable(mtad, config->users_file, error, size) < 0)
         return -1;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        if (check_readable(mtad, config->listeners[i].client_ca, error, size) < 0)
+            return -1;
+    }
     for (size_t i = 0; i < config->dkim_count; i++) {
         if (check_readable(mtad, config->dkim[i].key_path, error, size) < 0)
             return -1;

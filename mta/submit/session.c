@@ -39,6 +39,7 @@ void session_end(struct session *s, bool graceful)
     s->over = true;
     intake_abandon(&s->intake);
     smtp_server_free(&s->server);
+    login_free(s);
     stream_close(&s->stream, graceful);
     loop_load_add(s->worker->loop, -1);
     atomic_fetch_sub(&submit->sessions, 1);
@@ -137,9 +138,11 @@ static void on_refusal(const struct smtp_refusal *refusal, void *ctx)
     atomic_fetch_add(&submit->rejected, 1);
     log_event(submit->log, LOG_LEVEL_INFO, "reject", LOG_T("id", s->ended_id),
               LOG_S("sender", refusal->sender), LOG_S("recipient", refusal->recipient),
-              LOG_T("address", s->address), LOG_T("user", session_user(s)), LOG_T("helo", s->helo),
-              LOG_I("code", refusal->code), LOG_S("status", refusal->status),
-              LOG_S("reply", refusal->line), LOG_T("tls", s->tls));
+              LOG_T("address", s->address),
+              LOG_T("user", s->attempted != NULL ? s->attempted : session_user(s)),
+              LOG_T("helo", s->helo), LOG_I("code", refusal->code),
+              LOG_S("status", refusal->status), LOG_S("reply", refusal->line),
+              LOG_T("tls", s->tls));
     s->ended_id[0] = '\0';
 }
 
@@ -154,6 +157,9 @@ static const struct smtp_server_events server_events = {
     .on_reset = on_reset,
     .on_quit = on_quit,
     .on_refusal = on_refusal,
+    .on_auth = login_on_auth,
+    .on_auth_response = login_on_auth_response,
+    .on_auth_cancel = login_on_auth_cancel,
 };
 
 /* ---- doing what was noted ---- */
@@ -163,6 +169,7 @@ static void greet(struct session *s)
     struct smtp_verdict verdict = {0};
     if (s->crowded)
         session_refuse(&verdict, 421, "4.3.2 Too many connections, try again later");
+    login_offer(s);
     smtp_server_greet(s->server, &verdict);
     if (s->crowded)
         s->want_close = true;
@@ -172,7 +179,7 @@ static void start_tls(struct session *s)
 {
     struct tls_session *tls = NULL;
     size_t dropped = 0;
-    if (tls_server_session_new(s->settings->tls, &tls) < 0) {
+    if (tls_server_session_new(s->settings->tls[s->listener_number], &tls) < 0) {
         session_end(s, false);
         return;
     }
@@ -258,13 +265,13 @@ static void on_tls(const struct tls_verdict *verdict, void *ctx)
     s->handshaking = false;
     s->active_ms = time_monotonic_ms();
     snprintf(s->tls, sizeof s->tls, "%s %s", verdict->version, verdict->cipher);
-    s->client.tls = true;
     size_t dropped = smtp_server_tls_started(s->server);
     if (dropped > 0)
         log_event(s->worker->submit->log, LOG_LEVEL_WARNING, "reject", LOG_T("address", s->address),
                   LOG_T("text", "commands pipelined behind STARTTLS were dropped"),
                   LOG_I("bytes", (int64_t)dropped));
     s->helo[0] = '\0';
+    login_tls_started(s, verdict);
     if (implicit)
         greet(s);
     session_step(s);
@@ -334,7 +341,8 @@ static void learn_client(struct session *s, const struct session_start *start)
 {
     struct trust_client *client = &s->client;
     client->is_unix = start->is_unix;
-    client->tls_possible = s->settings->tls != NULL && s->listener->tls != CONFIG_LISTENER_TLS_OFF;
+    client->tls_possible =
+        s->settings->tls[s->listener_number] != NULL && s->listener->tls != CONFIG_LISTENER_TLS_OFF;
     if (start->is_unix) {
         snprintf(s->address, sizeof s->address, "unix");
         if (!unix_socket_user(start->fd, s->account, sizeof s->account))

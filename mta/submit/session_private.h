@@ -27,6 +27,10 @@ struct session {
     uint64_t active_ms; /* the last byte from the client */
     char address[48];   /* for people: "192.0.2.1", "unix" */
     uint16_t port;
+    struct auth_exchange *exchange; /* AUTH under way */
+    struct auth_user *login;        /* who has logged in, or NULL */
+    const char *attempted;          /* the user whose login is being refused, for the log */
+    struct session_names *names;    /* of the client's trusted certificate, or NULL */
     char account[64]; /* of this machine, at the other end of a socket in the file system; or "" */
     struct trust_client client;
     char helo[256];
@@ -48,6 +52,16 @@ void session_end(struct session *s, bool graceful);
 
 /* Whom the client is known as: the login, or the account of this machine; NULL: nobody. */
 const char *session_user(const struct session *s);
+
+/* ---- login.c ---- */
+/* Announce the mechanisms that this client may use now, or none. */
+void login_offer(struct session *s);
+/* TLS runs: what was known before is forgotten, what the certificate says is learnt. */
+void login_tls_started(struct session *s, const struct tls_verdict *verdict);
+void login_free(struct session *s); /* also in the middle of an exchange */
+void login_on_auth(struct str mechanism, const struct str *initial, void *ctx);
+void login_on_auth_response(struct str base64, void *ctx);
+void login_on_auth_cancel(void *ctx);
 
 /* ---- session_mail.c ---- */
 void session_refuse(struct smtp_verdict *verdict, uint16_t code, const char *text);

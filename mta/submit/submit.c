@@ -8,38 +8,6 @@
 
 #include "mta/submit/submit_private.h"
 
-/* ---- settings ---- */
-
-static struct submit_settings *load_settings(const struct config *config, char *error,
-                                             size_t error_size)
-{
-    struct submit_settings *settings = mem_alloc(sizeof *settings);
-    atomic_init(&settings->references, 1);
-    settings->config = config_ref(config);
-    if (config->tls_certificate != NULL &&
-        tls_server_credentials_load(config->tls_certificate, config->tls_key, NULL, &settings->tls,
-                                    error, error_size) < 0)
-        submit_settings_unref(&settings);
-    return settings;
-}
-
-struct submit_settings *submit_settings_ref(struct submit_settings *settings)
-{
-    atomic_fetch_add(&settings->references, 1);
-    return settings;
-}
-
-void submit_settings_unref(struct submit_settings **settingsp)
-{
-    struct submit_settings *settings = *settingsp;
-    *settingsp = NULL;
-    if (settings == NULL || atomic_fetch_sub(&settings->references, 1) != 1)
-        return;
-    tls_credentials_unref(&settings->tls);
-    config_unref(&settings->config);
-    free(settings);
-}
-
 /* ---- the life of the whole ---- */
 
 int submit_new(const struct config *config, const struct submit_owner *owner,
@@ -47,9 +15,7 @@ int submit_new(const struct config *config, const struct submit_owner *owner,
 {
     struct submit *submit = mem_alloc(sizeof *submit);
     pthread_mutex_init(&submit->lock, NULL);
-    submit->settings = mem_alloc(sizeof *submit->settings);
-    atomic_init(&submit->settings->references, 1);
-    submit->settings->config = config_ref(config);
+    submit->settings = settings_new(config);
     if (listener_bind_all(submit, config, owner, error, error_size) < 0) {
         submit_free(&submit);
         return -1;
@@ -73,17 +39,26 @@ int submit_load(struct submit *submit, struct log *log, char *error, size_t erro
     if (submit->skipped[0] != '\0')
         log_event(log, LOG_LEVEL_WARNING, "start", LOG_T("listener", submit->skipped),
                   LOG_T("text", "not listening here: this machine has no such IPv6 address"));
-    struct submit_settings *settings = load_settings(submit->settings->config, error, error_size);
+    struct submit_settings *settings = settings_load(submit->settings->config, error, error_size);
     if (settings == NULL)
         return -1;
+    submit->auth = auth_new(log);
+    if (auth_set_users_file(submit->auth, settings->config->users_file, error, error_size) < 0) {
+        submit_settings_unref(&settings);
+        return -1;
+    }
     replace_settings(submit, settings);
     return 0;
 }
 
 int submit_check(const struct config *config, char *error, size_t error_size)
 {
-    struct submit_settings *settings = load_settings(config, error, error_size);
+    struct submit_settings *settings = settings_load(config, error, error_size);
+    struct auth_users *users = NULL;
     int rc = settings != NULL ? 0 : -1;
+    if (rc == 0 && config->users_file != NULL)
+        rc = auth_users_load(config->users_file, &users, error, error_size);
+    auth_users_unref(&users);
     submit_settings_unref(&settings);
     return rc;
 }
@@ -120,9 +95,13 @@ int submit_reload(struct submit *submit, const struct config *config, char *erro
                  "%s: listeners: their addresses can be changed only by a restart", config->path);
         return -1;
     }
-    struct submit_settings *settings = load_settings(config, error, error_size);
+    struct submit_settings *settings = settings_load(config, error, error_size);
     if (settings == NULL)
         return -1;
+    if (auth_set_users_file(submit->auth, config->users_file, error, error_size) < 0) {
+        submit_settings_unref(&settings);
+        return -1;
+    }
     replace_settings(submit, settings);
     return 0;
 }
@@ -138,12 +117,21 @@ static void notify_port(void *ctx)
     uv_async_send(ctx);
 }
 
+static void on_auth(uv_async_t *async)
+{
+    struct submit_worker *worker = async->data;
+    auth_port_run(worker->auth_port);
+}
+
 static void start_worker(struct loop *loop, void *arg)
 {
     struct submit_worker *worker = arg;
     uv_async_init(loop_uv(loop), &worker->port_async, on_port);
     worker->port_async.data = worker;
     worker->port = queue_port_new(worker->submit->queue, notify_port, &worker->port_async);
+    uv_async_init(loop_uv(loop), &worker->auth_async, on_auth);
+    worker->auth_async.data = worker;
+    worker->auth_port = auth_port_new(worker->submit->auth, notify_port, &worker->auth_async);
 }
 
 int submit_start(struct submit *submit, struct queue *queue, uv_loop_t *main_loop,
@@ -174,6 +162,8 @@ void submit_check_stopped(struct submit_worker *worker)
     worker->closed = true;
     queue_port_free(&worker->port);
     uv_close((uv_handle_t *)&worker->port_async, NULL);
+    auth_port_free(&worker->auth_port);
+    uv_close((uv_handle_t *)&worker->auth_async, NULL);
     uv_close((uv_handle_t *)&worker->grace, NULL);
     if (atomic_fetch_sub(&submit->workers_left, 1) == 1)
         submit->on_stopped(submit->on_stopped_ctx);
@@ -232,6 +222,7 @@ void submit_free(struct submit **submitp)
         return;
     listener_free_all(submit);
     free(submit->workers);
+    auth_free(&submit->auth);
     submit_settings_unref(&submit->settings);
     pthread_mutex_destroy(&submit->lock);
     free(submit);

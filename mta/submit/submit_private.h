@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "mta/auth/auth.h"
 #include "mta/net/stream.h"
 #include "mta/submit/submit.h"
 #include "mta/submit/unix_socket.h"
@@ -22,8 +23,12 @@
 struct submit_settings {
     atomic_uint references;
     const struct config *config;
-    struct tls_credentials *tls; /* NULL: no certificate configured */
+    struct tls_credentials **tls; /* one a listener; NULL: no certificate configured */
 };
+struct submit_settings *settings_new(const struct config *config); /* without credentials */
+/* Blocks on file I/O. @return NULL with a text */
+MUST_USE struct submit_settings *settings_load(const struct config *config, char *error,
+                                               size_t error_size);
 struct submit_settings *submit_settings_ref(struct submit_settings *settings);
 void submit_settings_unref(struct submit_settings **settingsp);
 
@@ -36,6 +41,8 @@ struct submit_worker {
     struct loop *loop;
     struct queue_port *port;
     uv_async_t port_async;
+    struct auth_port *auth_port;
+    uv_async_t auth_async;
     struct session *sessions;
     struct intake *intakes; /* commits under way */
     uv_timer_t grace;       /* once stopping */
@@ -57,6 +64,7 @@ struct listener {
 struct submit {
     struct log *log;
     struct queue *queue;
+    struct auth *auth; /* from submit_load() on */
     struct listener *listeners;
     size_t listener_count;
     atomic_uint *connections; /* a configured listener */

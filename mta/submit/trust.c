@@ -56,7 +56,7 @@ enum trust trust_of(const struct config_listener *listener, const struct trust_c
     return TRUST_NONE;
 }
 
-static bool is_loopback(const struct trust_client *client)
+bool trust_is_local(const struct trust_client *client)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     static const uint8_t one[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -75,7 +75,7 @@ bool trust_may_log_in(const struct config_listener *listener, const struct trust
         return false;
     /* In clear, "required" TLS comes first: MAIL would be refused anyway. */
     bool in_clear = listener->cleartext_auth == CONFIG_CLEARTEXT_AUTH_LOOPBACK &&
-                    listener->tls != CONFIG_LISTENER_TLS_REQUIRED && is_loopback(client);
+                    listener->tls != CONFIG_LISTENER_TLS_REQUIRED && trust_is_local(client);
     return client->tls || in_clear;
 }
 

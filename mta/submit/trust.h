@@ -32,6 +32,9 @@ enum trust {
 /* `auth: required` leaves TRUST_LOGIN as the only ground, whatever else is true. */
 enum trust trust_of(const struct config_listener *listener, const struct trust_client *client);
 
+/* Is it a program of this machine: by a socket or from a loopback address? */
+bool trust_is_local(const struct trust_client *client);
+
 /* May a password come in at this moment: under TLS, or in clear from this machine where
  * cleartext_auth says loopback? False where the listener has no AUTH. */
 bool trust_may_log_in(const struct config_listener *listener, const struct trust_client *client);

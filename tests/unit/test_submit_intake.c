@@ -49,9 +49,7 @@ static void set_up(struct world *w)
     w->submit.worker_count = 0; /* no loops: nobody to be told of room */
     w->worker.submit = &w->submit;
     w->worker.port = queue_port_new(w->fixture->queue, no_port, NULL);
-    w->settings = mem_alloc(sizeof *w->settings);
-    atomic_init(&w->settings->references, 1);
-    w->settings->config = config_ref(w->config);
+    w->settings = settings_new(w->config);
 }
 
 /* Run what the queue answers until the budget is empty and nothing is being committed. */
@@ -366,6 +364,18 @@ static void test_recipients(void **unused)
     assert_int_equal(intake_add_recipient(intake, STR("a@[192.0.2.1]"), STR("[192.0.2.1]")),
                      INTAKE_RCPT_OK);
     assert_int_equal(intake_add_recipient(intake, STR("a@-"), STR("a..b")), INTAKE_RCPT_NO_DOMAIN);
+    /* an alias that stopped half-way leaves nobody behind */
+    size_t kept = atomic_load(&w.submit.kept_used);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(intake_recipient_count(intake), 3);
+        assert_int_equal(intake_add_recipient(intake, STR("b@dest.example"), STR("dest.example")),
+                         INTAKE_RCPT_OK);
+        assert_int_equal(intake_add_recipient(intake, STR("c@dest.example"), STR("dest.example")),
+                         INTAKE_RCPT_OK);
+        assert_int_equal(intake_recipient_count(intake), 5);
+        intake_drop_recipients(intake, 3);
+        assert_int_equal(atomic_load(&w.submit.kept_used), kept);
+    }
     intake_abandon(&intake);
     intake_abandon(&intake);
     tear_down(&w);
