@@ -24,6 +24,7 @@ ARROWS = {
     "mta/submit": MAIL + ("mta/net", "mta/auth", "config", "queue", "tls"),
     "mta/deliver": MAIL + ("mta/net",) + LIBRARIES,
     "mta/control": ("mta/base", "mta/net", "config", "queue"),
+    "mta/sendmail": MAIL + ("config",),
     "mta/mtactl": ("mta/base", "mta/auth", "config", "queue"),
     "mta": MAIL + ("mta/net", "mta/submit", "mta/deliver", "mta/control") + LIBRARIES,
 }
