@@ -209,8 +209,8 @@ run_fuzz() {
 }
 
 build_daemon() {
-    build address mtad mtactl dkim_sign dsn_build shim_faults && build release mtad mtactl wall_clock &&
-        build thread mtad mtactl
+    build address mtad mtactl mta-sendmail dkim_sign dsn_build shim_faults &&
+        build release mtad mtactl mta-sendmail wall_clock && build thread mtad mtactl
 }
 
 run_system() {
