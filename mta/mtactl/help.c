@@ -73,6 +73,8 @@ char *ctl_help_text(const struct ctl_command *command)
         buf_add_text(&buf, "  --repair         put right what can be; mtad must be stopped\n");
     if (strstr(command->args, "--force") != NULL)
         buf_add_text(&buf, "  --force          replace a queue that holds messages\n");
+    if (strstr(command->args, "--sender") != NULL)
+        buf_add_text(&buf, "  --sender PATTERN address | @domain | *; as often as needed\n");
     buf_add_text(&buf, common_text);
     return take_text(&buf);
 }

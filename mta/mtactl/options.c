@@ -23,6 +23,8 @@ enum { /* bits of ctl_command.takes */
        TAKES_REPAIR = 64,
        TAKES_FORCE = 128,
        TAKES_FILE = 256, /* one, instead of ids */
+       TAKES_NAME = 512, /* of a user, instead of ids */
+       TAKES_SENDERS = 1024,
 };
 
 static const struct ctl_command commands[] = {
@@ -93,12 +95,24 @@ static const struct ctl_command commands[] = {
      "is delivered again. A queue that holds messages is replaced only with --force (and its file\n"
      "kept beside), and only so is a backup taken in which a check finds problems.\n",
      0, CTL_QUEUE_RESTORE, TAKES_FORCE | TAKES_FILE},
+    {"user add", "NAME [--sender PATTERN]...",
+     "Let NAME log in, or give it a new password. The password is read from standard input, one\n"
+     "line, and kept as hashes only. PATTERN is an address, @domain or *: what NAME may send "
+     "from;\n"
+     "without any: everything, or what it was allowed before. Works without mtad, in the file "
+     "that\n"
+     "users_file names; mtad notices by itself, with the next login.\n",
+     0, CTL_USER_ADD, TAKES_NAME | TAKES_SENDERS},
+    {"user remove", "NAME", "Let NAME log in no more: sessions that it has end as they would.\n", 0,
+     CTL_USER_REMOVE, TAKES_NAME},
+    {"user list", "", "Who may log in, and what each may send from.\n", 0, CTL_USER_LIST,
+     TAKES_ALWAYS},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
 /* Commands that later versions have: their names are worth a better answer than "unknown". */
 static const char *const later_commands[] = {
-    "explain", "suspend", "resume", "route", "doctor", "dkim", "user", "top", "trace",
+    "explain", "suspend", "resume", "route", "doctor", "dkim", "top", "trace",
 };
 
 enum option_name {
@@ -148,13 +162,22 @@ static const struct option_row {
 };
 #define OPTION_COUNT (sizeof option_rows / sizeof option_rows[0])
 
+/* Commands of two words. */
+static const struct group {
+    const char *name, *commands;
+} groups[] = {
+    {"queue", "check, compact, backup or restore"},
+    {"user", "add, remove or list"},
+};
+#define GROUP_COUNT (sizeof groups / sizeof groups[0])
+
 struct parser {
     int argc, next;
     char **argv;
     struct ctl_options *options;
-    unsigned given;     /* one bit an option */
-    bool wants_help_on; /* "help COMMAND" */
-    bool in_queue;      /* the first word of "queue COMMAND" was read */
+    unsigned given;            /* one bit an option */
+    bool wants_help_on;        /* "help COMMAND" */
+    const struct group *group; /* the first word of "queue COMMAND" was read; or NULL */
     char *error;
     size_t error_size;
 };
@@ -236,6 +259,7 @@ static int read_option(struct parser *parser, enum option_name name, const char 
     case OPT_DOMAIN:
         return read_text(parser, name, value, &options->domain);
     case OPT_SENDER:
+        options->senders[options->sender_count++] = value;
         return read_text(parser, name, value, &options->sender);
     case OPT_RECIPIENT:
         return read_text(parser, name, value, &options->recipient);
@@ -290,7 +314,8 @@ static int take_option(struct parser *parser, const char *word)
     if (strcmp(word, "-h") != 0 && !find_option(key, &name))
         return FAIL(parser, "unknown option \"%s\"; see mtactl --help", word);
     const struct option_row *row = &option_rows[name];
-    if ((parser->given & 1U << name) != 0)
+    /* How often --sender may stand there depends on the command, which may come behind it. */
+    if ((parser->given & 1U << name) != 0 && name != OPT_SENDER)
         return FAIL(parser, "%s is given twice", row->name);
     parser->given |= 1U << name;
     if (!row->has_value && value != NULL)
@@ -307,6 +332,17 @@ static int take_option(struct parser *parser, const char *word)
     return read_option(parser, name, value);
 }
 
+static bool is_named(const struct parser *parser, const struct ctl_command *command,
+                     const char *word)
+{
+    const char *space = strchr(command->name, ' ');
+    if (parser->group == NULL)
+        return space == NULL && strcmp(command->name, word) == 0;
+    size_t len = strlen(parser->group->name);
+    return space == command->name + len && memcmp(command->name, parser->group->name, len) == 0 &&
+           strcmp(space + 1, word) == 0;
+}
+
 static int take_command(struct parser *parser, const char *word)
 {
     if (strcmp(word, "help") == 0 && !parser->wants_help_on) {
@@ -314,19 +350,21 @@ static int take_command(struct parser *parser, const char *word)
         parser->wants_help_on = true;
         return 0;
     }
-    if (strcmp(word, "queue") == 0 && !parser->in_queue) {
-        parser->in_queue = true;
-        return 0;
+    for (size_t i = 0; i < GROUP_COUNT && parser->group == NULL; i++) {
+        if (strcmp(word, groups[i].name) == 0) {
+            parser->group = &groups[i];
+            return 0;
+        }
     }
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (ctl_command_is_queue(&commands[i]) == parser->in_queue &&
-            strcmp(commands[i].name + (parser->in_queue ? sizeof "queue" : 0), word) == 0) {
+        if (is_named(parser, &commands[i], word)) {
             parser->options->command = &commands[i];
             return 0;
         }
     }
-    if (parser->in_queue)
-        return FAIL(parser, "queue: expected check, compact, backup or restore, not \"%s\"", word);
+    if (parser->group != NULL)
+        return FAIL(parser, "%s: expected %s, not \"%s\"", parser->group->name,
+                    parser->group->commands, word);
     for (size_t i = 0; i < sizeof later_commands / sizeof later_commands[0]; i++) {
         if (strcmp(later_commands[i], word) == 0)
             return FAIL(parser, "%s is not in this version (" MTA_VERSION ") of mtactl", word);
@@ -357,6 +395,14 @@ static int take_file(struct parser *parser, const char *word)
     return 0;
 }
 
+static int take_name(struct parser *parser, const char *word)
+{
+    if (parser->options->name != NULL)
+        return FAIL(parser, "%s takes one name", parser->options->command->name);
+    parser->options->name = word;
+    return 0;
+}
+
 static int take_word(struct parser *parser, const char *word)
 {
     struct ctl_options *options = parser->options;
@@ -364,6 +410,8 @@ static int take_word(struct parser *parser, const char *word)
         return take_command(parser, word);
     if ((options->command->takes & TAKES_FILE) != 0)
         return take_file(parser, word);
+    if ((options->command->takes & TAKES_NAME) != 0)
+        return take_name(parser, word);
     if (options->command->ids_max == 0)
         return FAIL(parser, "%s takes no argument, but \"%s\" was given", options->command->name,
                     word);
@@ -386,26 +434,44 @@ static bool has_selector(const struct ctl_options *options)
            options->older_s > 0;
 }
 
+/* Which options go with this command? */
+static int check_options(struct parser *parser)
+{
+    const struct ctl_options *options = parser->options;
+    const struct ctl_command *command = options->command;
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        unsigned needs = option_rows[i].needs;
+        if (i == OPT_SENDER && (command->takes & TAKES_SENDERS) != 0)
+            continue;
+        if ((parser->given & 1U << i) != 0 && (command->takes & needs) != needs)
+            return FAIL(parser, "%s does not go with %s", option_rows[i].name, command->name);
+    }
+    if (options->sender_count > 1 && (command->takes & TAKES_SENDERS) == 0)
+        return FAIL(parser, "--sender is given twice");
+    return 0;
+}
+
 static int check_together(struct parser *parser)
 {
     const struct ctl_options *options = parser->options;
     const struct ctl_command *command = options->command;
     if (options->help || options->version)
         return 0;
-    if (command == NULL && parser->in_queue)
-        return FAIL(parser, "queue: check, compact, backup or restore? see mtactl --help");
+    if (command == NULL && parser->group != NULL)
+        return FAIL(parser, "%s: %s? see mtactl --help", parser->group->name,
+                    parser->group->commands);
     if (command == NULL)
         return FAIL(parser, "which command? see mtactl --help");
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        unsigned needs = option_rows[i].needs;
-        if ((parser->given & 1U << i) != 0 && (command->takes & needs) != needs)
-            return FAIL(parser, "%s does not go with %s", option_rows[i].name, command->name);
-    }
+    int rc = check_options(parser);
+    if (rc < 0)
+        return rc;
     if (command->ids_max == 1 && options->id_count == 0)
         return FAIL(parser, "%s: which message? give its id, as `mtactl list` shows",
                     command->name);
     if ((command->takes & TAKES_FILE) != 0 && options->file == NULL)
         return FAIL(parser, "%s: which file?", command->name);
+    if ((command->takes & TAKES_NAME) != 0 && options->name == NULL)
+        return FAIL(parser, "%s: which user?", command->name);
     if (ctl_command_changes(command) && !has_selector(options))
         return FAIL(parser,
                     "%s: which messages? give ids, --domain, --sender, --recipient, --state, "
@@ -426,6 +492,7 @@ int ctl_options_parse(int argc, char **argv, struct ctl_options *options_out, ch
     bool only_words = false;
     *options_out = (struct ctl_options){0};
     options_out->ids = mem_alloc(((size_t)argc + 1) * sizeof *options_out->ids);
+    options_out->senders = mem_alloc(((size_t)argc + 1) * sizeof *options_out->senders);
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
         options_out->json = options_out->json || strcmp(argv[i], "--json") == 0;
     while (parser.next < argc) {
@@ -446,6 +513,7 @@ int ctl_options_parse(int argc, char **argv, struct ctl_options *options_out, ch
 void ctl_options_deinit(struct ctl_options *options)
 {
     free(options->ids);
+    free(options->senders);
     *options = (struct ctl_options){0};
 }
 
@@ -456,7 +524,12 @@ bool ctl_command_changes(const struct ctl_command *command)
 
 bool ctl_command_is_queue(const struct ctl_command *command)
 {
-    return command->verb >= CTL_QUEUE_CHECK;
+    return command->verb >= CTL_QUEUE_CHECK && command->verb <= CTL_QUEUE_RESTORE;
+}
+
+bool ctl_command_is_user(const struct ctl_command *command)
+{
+    return command->verb >= CTL_USER_ADD;
 }
 
 const struct ctl_command *ctl_command_at(size_t index)

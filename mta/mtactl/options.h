@@ -30,6 +30,9 @@ enum ctl_verb {
     CTL_QUEUE_COMPACT,
     CTL_QUEUE_BACKUP,
     CTL_QUEUE_RESTORE,
+    CTL_USER_ADD, /* user_run.c has these */
+    CTL_USER_REMOVE,
+    CTL_USER_LIST,
 };
 
 struct ctl_command {
@@ -56,6 +59,9 @@ struct ctl_options {
     const char *reason; /* of a bounce */
     const char *by;     /* of a summary: domain | sender */
     const char *file;   /* of a backup */
+    const char *name;   /* of a user */
+    const char **senders; /* of a user: each --sender, in their order */
+    size_t sender_count;
     bool repair, force;
     bool progress; /* not from argv: somebody at a terminal waits for the end */
 };
@@ -76,6 +82,9 @@ bool ctl_command_changes(const struct ctl_command *command);
 
 /* Is it one of `mtactl queue`? */
 bool ctl_command_is_queue(const struct ctl_command *command);
+
+/* Is it one of `mtactl user`? */
+bool ctl_command_is_user(const struct ctl_command *command);
 
 /* The commands of this version; NULL beyond the last. */
 const struct ctl_command *ctl_command_at(size_t index);

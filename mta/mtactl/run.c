@@ -16,6 +16,7 @@
 #include "mta/mtactl/progress.h"
 #include "mta/mtactl/queue_run.h"
 #include "mta/mtactl/request.h"
+#include "mta/mtactl/user_run.h"
 
 #define ERROR_MAX 1024
 
@@ -137,6 +138,9 @@ static void print_line(struct run *run, const json_t *line)
     case CTL_QUEUE_COMPACT:
     case CTL_QUEUE_BACKUP:
     case CTL_QUEUE_RESTORE:
+    case CTL_USER_ADD:
+    case CTL_USER_REMOVE:
+    case CTL_USER_LIST:
         return; /* have no lines here */
     }
     unreachable_bug();
@@ -351,5 +355,7 @@ int ctl_run(const struct ctl_options *options)
         return check(options, path);
     if (ctl_command_is_queue(options->command))
         return ctl_queue_run(options);
+    if (ctl_command_is_user(options->command))
+        return ctl_user_run(options);
     return options->socket != NULL ? ask_all(&run) : ask_configured(&run, path);
 }

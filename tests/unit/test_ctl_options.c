@@ -122,6 +122,20 @@ static void test_refused(void **state)
         {"queue backup", "queue backup: which file?"},
         {"queue backup a b", "queue backup takes one file"},
         {"queue backup _", "this cannot be the name of a file"},
+        {"user", "user: add, remove or list?"},
+        {"user user", "user: expected add, remove or list, not \"user\""},
+        {"user check", "user: expected add, remove or list, not \"check\""},
+        {"user queue check", "user: expected add, remove or list, not \"queue\""},
+        {"add x", "unknown command \"add\""},
+        {"user add", "user add: which user?"},
+        {"user remove", "user remove: which user?"},
+        {"user add a b", "user add takes one name"},
+        {"user list a", "user list takes no argument"},
+        {"user list --sender a@b", "--sender does not go with user list"},
+        {"user remove a --sender a@b", "--sender does not go with user remove"},
+        {"user add a --sender", "--sender: needs a value"},
+        {"user add a --socket s", "--socket does not go with user add"},
+        {"list --sender a@b --sender c@d", "--sender is given twice"},
         {"queue restore a --socket s", "--socket does not go with queue restore"},
         {"queue restore a --all", "--all does not go with queue restore"},
         {"list --what", "unknown option \"--what\""},
@@ -252,12 +266,33 @@ static void test_help_texts(void **state)
     free(program);
 }
 
+static void test_users(void **state)
+{
+    char space[256], error[256];
+    char *argv[WORDS_MAX];
+    struct ctl_options options;
+    (void)state;
+
+    int argc =
+        split("--sender a@b user add bob --json --sender=@c --sender *", space, sizeof space, argv);
+    assert_int_equal(ctl_options_parse(argc, argv, &options, error, sizeof error), 0);
+    assert_int_equal(options.command->verb, CTL_USER_ADD);
+    assert_true(ctl_command_is_user(options.command));
+    assert_false(ctl_command_is_queue(options.command));
+    assert_string_equal(options.name, "bob");
+    assert_int_equal(options.sender_count, 3);
+    assert_string_equal(options.senders[0], "a@b");
+    assert_string_equal(options.senders[1], "@c");
+    assert_string_equal(options.senders[2], "*");
+    ctl_options_deinit(&options);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),    cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_several_ids), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_help_texts),
+        cmocka_unit_test(test_users),   cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_several_ids),
+        cmocka_unit_test(test_help),    cmocka_unit_test(test_help_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
