@@ -4,8 +4,8 @@
 #   sh tests/system/fetch_peers.sh [FOLDER]      prints the folder
 set -eu
 folder=${1:-${MTA_TEST_PEERS:-${XDG_CACHE_HOME:-/var/tmp}/mta-test-peers}}
-peers="postfix unbound nsd opendkim"
-stamp="$folder/complete-4"
+peers="postfix unbound nsd opendkim php8.2-cli"
+stamp="$folder/complete-5"
 
 if [ -e "$stamp" ]; then
     echo "$folder"
@@ -28,11 +28,15 @@ for package in *.deb; do
 done
 # Tools that tests call by name find their libraries through a small wrapper.
 mkdir ../bin
-cat >../bin/opendkim <<WRAPPER
+wrap() { # wrap NAME PROGRAM
+    cat >"../bin/$1" <<WRAPPER
 #!/bin/sh
-LD_LIBRARY_PATH=$folder/root/usr/lib:$folder/root/usr/lib/$(uname -m)-linux-gnu exec $folder/root/usr/sbin/opendkim "\$@"
+LD_LIBRARY_PATH=$folder/root/usr/lib:$folder/root/usr/lib/$(uname -m)-linux-gnu exec $folder/root/usr/$2 "\$@"
 WRAPPER
-chmod 755 ../bin/opendkim
+    chmod 755 "../bin/$1"
+}
+wrap opendkim sbin/opendkim
+wrap php bin/php8.2
 cd /
 rm -rf "$folder.new/debs" "$folder"
 mv "$folder.new" "$folder"
