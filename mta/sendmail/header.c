@@ -186,9 +186,9 @@ static void add_from(const char *name, const char *sender, struct buf *out)
     char clean[NAME_MAX_BYTES];
     size_t len = 0;
     bool ascii = true;
-    for (; name[len] != '\0' && len < sizeof clean; len++) {
+    for (; len < sizeof clean && name[len] != '\0'; len++) {
         bool control = (unsigned char)name[len] < ' ' || name[len] == 0x7f;
-        clean[len] = control ? '?' : name[len];
+        clean[len] = (char)(control ? '?' : name[len]);
         ascii = ascii && (unsigned char)name[len] < 0x80;
     }
     (void)buf_add_text(out, "From: ");

@@ -252,7 +252,7 @@ bool intake_in_body(const struct intake *intake)
 static void note_8bit(struct intake *intake, struct str bytes)
 {
     unsigned char all = 0;
-    if (intake->body_8bit)
+    if (intake->body_8bit || bytes.p == NULL) /* NULL: not a byte came */
         return;
     for (size_t i = 0; i < bytes.len; i++)
         all |= (unsigned char)bytes.p[i];

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,10 +74,11 @@ static void test_bound(void **state)
     char *section = calloc(1, LEN + 100);
     struct buf out;
     assert_non_null(section);
-    memcpy(section, "To: ", 4);
-    for (size_t i = 4; i < LEN; i++)
+    for (size_t i = 0; i < LEN; i++)
         section[i] = i % 2 == 0 ? 'a' : ',';
-    memcpy(section + LEN, "\r\nCc: b\r\n", 9);
+    (void)snprintf(section, 5, "To: ");
+    section[4] = 'a'; /* the NUL's place */
+    (void)snprintf(section + LEN, 100, "\r\nCc: b\r\n");
     buf_init(&out, LEN + 9 + SUBMISSION_COMPLETED_MAX);
     assert_true(submission_copy_header(str_from(section), "dom.example", &out));
     assert_int_equal(buf_len(&out), LEN + 9 + strlen("@dom.example"));
