@@ -32,7 +32,7 @@ libyaml-dev uthash-dev libjansson-dev libidn2-dev liblmdb-dev libmicrohttpd-dev 
 libcrypt-dev libcmocka-dev clang
 libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist python3-pytest-timeout python3-dkim python3-dnslib
 python3-nacl python3-lmdb python3-prometheus-client swaks libnet-ssleay-perl libnet-dns-perl msmtp curl openssl s-nail
-mutt git-email libmailtools-perl
+mutt git-email libmailtools-perl nodejs
 gnutls-bin iproute2 procps strace libfaketime ca-certificates"
 wants lint && packages="$packages clang-format cppcheck"
 wants tidy && packages="$packages clang-tidy"

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Brings the other vendors' servers that the system tests talk to: downloaded and unpacked into a
+# Brings the other vendors' servers and clients that the system tests talk to: downloaded and unpacked into a
 # folder of their own, never installed (they conflict with each other and with what a user may run).
 #   sh tests/system/fetch_peers.sh [FOLDER]      prints the folder
 set -eu
 folder=${1:-${MTA_TEST_PEERS:-${XDG_CACHE_HOME:-/var/tmp}/mta-test-peers}}
-peers="postfix unbound nsd opendkim php8.2-cli"
-stamp="$folder/complete-5"
+peers="postfix unbound nsd opendkim php8.2-cli exim4-daemon-light gsasl node-nodemailer libauthen-sasl-perl
+libio-socket-ssl-perl"
+stamp="$folder/complete-6"
 
 if [ -e "$stamp" ]; then
     echo "$folder"
@@ -17,8 +18,10 @@ mkdir -p "$folder.new/debs" "$folder.new/root"
 cd "$folder.new/debs"
 
 # What the peers link to and the machine lacks. --print-uris only computes; nothing is installed.
-missing=$(apt-get install --print-uris -qq --no-install-recommends $peers 2>/dev/null |
-    awk '{ sub(/_.*/, "", $2); print $2 }')
+# Each for itself: some of them conflict.
+missing=$(for peer in $peers; do
+    apt-get install --print-uris -qq --no-install-recommends "$peer" 2>/dev/null || true
+done | awk '{ sub(/_.*/, "", $2); print $2 }')
 for package in $peers $missing; do
     echo "$package"
 done | sort -u | xargs apt-get -qq -o APT::Sandbox::User=root download >&2

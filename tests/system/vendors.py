@@ -140,9 +140,10 @@ class Postfix:
     """Receives on port 25 with STARTTLS for `domain` (and `also`) and puts the mail of `users` into mailboxes.
 
     Strict about bare newlines, so that it also judges our wire format. Anybody else is an unknown user.
+    `more`: further lines of main.cf.
     """
 
-    def __init__(self, host, addresses, hostname, domain, users, folder, also=()):
+    def __init__(self, host, addresses, hostname, domain, users, folder, also=(), more=""):
         self.folder = folder = pathlib.Path(folder)
         self.host = host
         self._make_accounts()
@@ -189,7 +190,7 @@ smtpd_tls_received_header = yes
 smtpd_tls_loglevel = 1
 maillog_file_prefixes = {folder}
 maillog_file = {folder}/log/mail.log
-""")
+{more}""")
         master = f"{ROOT}/usr/lib/postfix/sbin/master"
         self.process = _start(host, [master, "-c", f"{folder}/etc", "-d"], folder / "log/start")
         try:
@@ -248,6 +249,58 @@ maillog_file = {folder}/log/mail.log
             if time.monotonic() > end:
                 raise AssertionError(f"{len(mail)} of {count} messages for {user}; {self.log()}")
             time.sleep(0.05)
+
+
+EXIM_CONF = """\
+primary_hostname = {hostname}
+exim_path = {root}/usr/sbin/exim4
+spool_directory = {folder}/spool
+log_file_path = {folder}/log/%slog
+never_users =
+deliver_drop_privilege = true
+keep_environment =
+{main}
+begin routers
+all:
+  driver = manualroute
+  route_list = * {server}
+  transport = out
+  self = send
+begin transports
+out:
+  driver = smtp
+{transport}
+begin authenticators
+{authenticators}
+"""
+
+
+class Exim:
+    """Exim as a client: hand_in() sends one message to `server` at once, as its configuration says. On a contained Host."""
+
+    def __init__(self, host, hostname, folder, server, transport, authenticators, main=""):
+        self.folder = folder = pathlib.Path(folder)
+        self.host = host
+        for name in ("spool", "log"):
+            (folder / name).mkdir(parents=True)
+            os.chown(folder / name, 64903, 64903)
+        for name, line in (("passwd", "Debian-exim:x:64903:64903::/:/usr/sbin/nologin\n"), ("group", "Debian-exim:x:64903:\n")):
+            (folder / name).write_text(pathlib.Path("/etc", name).read_text() + line)
+            host.bind(folder / name, "/etc/" + name)
+        path = folder
+        while path != path.parent and path != pathlib.Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o111)
+            path = path.parent
+        (folder / "conf").write_text(EXIM_CONF.format(
+            hostname=hostname, root=ROOT, folder=folder, server=server, main=main, transport=transport,
+            authenticators=authenticators))
+
+    def hand_in(self, sender, recipient, content):
+        self.host.run(program("usr/sbin/exim4"), "-C", str(self.folder / "conf"), "-odf", "-oi", "-f", sender, recipient,
+                      input=content, env=environment(), capture_output=True)
+
+    def log(self):
+        return "".join(p.read_text(errors="replace") for p in sorted((self.folder / "log").iterdir()))
 
 
 def opendkim_verdict(message, keys, folder):
