@@ -160,6 +160,7 @@ static void hand_over(struct listener *listener, int fd)
     pthread_mutex_unlock(&submit->lock);
     start->worker = least_busy(submit);
     start->listener = listener->number;
+    start->text = listener->text;
     start->fd = fd;
     start->is_unix = listener->unix_path != NULL;
     start->crowded = now > start->settings->config->listeners[listener->number].max_connections;

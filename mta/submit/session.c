@@ -261,7 +261,7 @@ static void on_bytes(const char *bytes, size_t len, void *ctx)
 static void on_tls(const struct tls_verdict *verdict, void *ctx)
 {
     struct session *s = ctx;
-    bool implicit = s->listener->tls == CONFIG_LISTENER_TLS_IMPLICIT;
+    bool implicit = s->tls_mode == CONFIG_LISTENER_TLS_IMPLICIT;
     s->handshaking = false;
     s->active_ms = time_monotonic_ms();
     snprintf(s->tls, sizeof s->tls, "%s %s", verdict->version, verdict->cipher);
@@ -336,6 +336,14 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- opening ---- */
 
+/* What does not leave the machine needs no TLS, and programs that use such sockets know none: where
+ * the listener's addresses demand it, its socket only offers it. */
+static enum config_listener_tls tls_mode_of(const struct config_listener *listener, bool is_unix)
+{
+    return is_unix && listener->tls != CONFIG_LISTENER_TLS_OFF ? CONFIG_LISTENER_TLS_OPTIONAL
+                                                               : listener->tls;
+}
+
 /* What is known of the client from the connection alone. */
 static void learn_client(struct session *s, const struct session_start *start)
 {
@@ -357,7 +365,7 @@ static void make_server(struct session *s)
 {
     const struct config *config = s->settings->config;
     bool tls = s->client.tls_possible;
-    enum config_listener_tls mode = s->listener->tls;
+    enum config_listener_tls mode = s->tls_mode;
     struct smtp_server_options options = {
         .hostname = config->hostname,
         .banner = "ESMTP",
@@ -383,6 +391,7 @@ void session_open(const struct session_start *start)
     s->settings = start->settings;
     s->listener_number = start->listener;
     s->listener = &s->settings->config->listeners[start->listener];
+    s->tls_mode = tls_mode_of(s->listener, start->is_unix);
     s->crowded = start->crowded;
     s->active_ms = time_monotonic_ms();
     s->next = worker->sessions;
@@ -402,9 +411,8 @@ void session_open(const struct session_start *start)
     make_server(s);
     uv_timer_start(&s->timer, on_timer, s->settings->config->timeouts.server, 0);
     log_event(submit->log, LOG_LEVEL_INFO, "connect", LOG_T("address", s->address),
-              LOG_I("port", s->port), LOG_T("user", s->account),
-              LOG_T("listener", s->listener->addresses[0].text));
-    if (s->listener->tls == CONFIG_LISTENER_TLS_IMPLICIT) {
+              LOG_I("port", s->port), LOG_T("user", s->account), LOG_T("listener", start->text));
+    if (s->tls_mode == CONFIG_LISTENER_TLS_IMPLICIT) {
         if (!s->crowded) {
             start_tls(s);
             return;

@@ -17,6 +17,7 @@ struct session {
     struct submit_settings *settings;
     const struct config_listener *listener;
     size_t listener_number;
+    enum config_listener_tls tls_mode; /* of the listener; a socket of this machine demands none */
     struct stream *stream;
     struct smtp_server *server;
     struct intake *intake;

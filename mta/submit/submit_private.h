@@ -102,7 +102,8 @@ struct session_start {
     struct submit_worker *worker;
     struct submit_settings *settings; /* taken */
     size_t listener;
-    int fd;       /* taken */
+    const char *text; /* of the listening address; lives as long as submit */
+    int fd;           /* taken */
     bool is_unix; /* a socket in the file system */
     bool crowded; /* over max_connections: 421 */
 };

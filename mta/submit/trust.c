@@ -74,8 +74,9 @@ bool trust_may_log_in(const struct config_listener *listener, const struct trust
     if (listener->auth == CONFIG_AUTH_OFF)
         return false;
     /* In clear, "required" TLS comes first: MAIL would be refused anyway. */
-    bool in_clear = listener->cleartext_auth == CONFIG_CLEARTEXT_AUTH_LOOPBACK &&
-                    listener->tls != CONFIG_LISTENER_TLS_REQUIRED && trust_is_local(client);
+    bool demands_tls = listener->tls == CONFIG_LISTENER_TLS_REQUIRED && !client->is_unix;
+    bool in_clear = listener->cleartext_auth == CONFIG_CLEARTEXT_AUTH_LOOPBACK && !demands_tls &&
+                    trust_is_local(client);
     return client->tls || in_clear;
 }
 

@@ -89,6 +89,17 @@ def test_who_may_be_replaced(start_mta, path):
     assert code == 1 and "a file that is no socket" in text
 
 
+@pytest.mark.parametrize("tls", ["required", "implicit"])
+def test_no_tls_is_demanded(start_mta, certificate, path, tls):
+    """What does not leave the machine needs none: sendmail programs know nothing of it."""
+    mta = start(start_mta, path, {"tls": {"certificate": str(certificate[0]), "key": str(certificate[1])}}, tls=tls)
+    mta.spawn()
+    mta.wait_event("start")
+    with UnixSmtp(path) as client:
+        client.ehlo()
+        assert client.mail("anna@sender.example")[0] == 250
+
+
 def test_required_login_and_reload(start_mta, path, tmp_path):
     from logins import write_users
     write_users(tmp_path / "users", {"anna": "secret"})

@@ -151,7 +151,7 @@ static void test_login_in_clear(void **state)
         client.is_unix = rows[i].address == NULL;
         assert_int_equal(trust_may_log_in(&listener, &client), rows[i].local);
         listener.tls = CONFIG_LISTENER_TLS_REQUIRED;
-        assert_false(trust_may_log_in(&listener, &client));
+        assert_int_equal(trust_may_log_in(&listener, &client), client.is_unix);
         listener.tls = CONFIG_LISTENER_TLS_OPTIONAL;
         listener.cleartext_auth = CONFIG_CLEARTEXT_AUTH_NEVER;
         assert_false(trust_may_log_in(&listener, &client));
