@@ -144,6 +144,7 @@ static int check_aliases(const struct build *b, const struct node *node,
     struct arena scratch = {0};
     size_t count = node->count;
     struct entry *entries = arena_alloc(&scratch, count * sizeof *entries);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     struct entry **path = arena_alloc(&scratch, count * sizeof *path);
     const struct node *child = node->first;
     for (size_t i = 0; i < count; i++, child = child->next)
