@@ -99,8 +99,9 @@ void auth_port_free(struct auth_port **portp); /* the loop's thread; its exchang
  * @return the exchange; exactly one answer comes, from a later auth_port_run(), never from inside
  *
  * Answers take as long as they must: a failing one for 0.5 s up to 16 s, growing with what failed lately
- * for that user and address; any for up to about a second while others fail. A login that is right is
- * never refused for what others did.
+ * for that user and address. While others fail, a right one waits for up to a second and for its turn to
+ * be hashed; nobody is locked out. AUTH_BUSY comes where one address (on this machine: one user) with
+ * failures asks for more than 8 checks a second.
  */
 struct auth_exchange *auth_start(struct auth_port *port, const struct auth_client *client,
                                  struct str mechanism, const struct str *initial,

@@ -51,8 +51,10 @@ static void read_again(struct auth *auth)
     char error[512];
 
     if (auth_users_load(auth->path, &users, error, sizeof error) < 0) {
+        char text[sizeof error + 32];
+        snprintf(text, sizeof text, "%s; the former users stay", error);
         log_event(auth->log, LOG_LEVEL_WARNING, "reload", LOG_T("file", auth->path),
-                  LOG_T("text", error), LOG_T("users", "as before"));
+                  LOG_T("text", text));
         return;
     }
     log_event(auth->log, LOG_LEVEL_INFO, "reload", LOG_T("file", auth->path),

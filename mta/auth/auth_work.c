@@ -125,7 +125,6 @@ static enum auth_place let_wait(struct auth *auth, struct auth_exchange *exchang
     if (!admission.admitted)
         return answer(exchange, AUTH_BUSY);
     exchange->action = AUTH_DO_CHECK;
-    exchange->turn = admission.turn;
     exchange->due_ms = now_ms + admission.wait_ms;
     return admission.wait_ms > 0 ? AUTH_IN_TIMED : AUTH_IN_INBOX;
 }
@@ -198,21 +197,24 @@ static enum auth_place check(struct auth *auth, struct auth_exchange *exchange)
 {
     struct mechanism *mechanism = exchange->mechanism;
     const struct auth_user *user = mechanism_user(mechanism);
+    struct standing_client client = standing_of(&exchange->client);
+    uint64_t now_ms = time_monotonic_ms();
 
-    standing_serve(auth->standing, exchange->turn);
     if (!mechanism_is_slow(mechanism))
         return follow(auth, exchange, mechanism_check(mechanism, NULL));
     /* An unknown user's takes as long. */
     bool known = verified_knows(auth->verified, user != NULL ? about(auth, user) : 0,
-                                mechanism_password(mechanism), time_monotonic_ms());
+                                mechanism_password(mechanism), now_ms);
     if (known && user != NULL)
         return answer(exchange, AUTH_ACCEPTED);
     exchange->action = AUTH_DO_CONCLUDE;
+    exchange->turn = standing_turn(auth->standing, &client, mechanism_name(mechanism), now_ms);
     return AUTH_IN_HASHES;
 }
 
 static enum auth_place conclude(struct auth *auth, struct auth_exchange *exchange)
 {
+    standing_serve(auth->standing, exchange->turn);
     if (exchange->next == MECHANISM_ACCEPTED)
         verified_remember(auth->verified, about(auth, mechanism_user(exchange->mechanism)),
                           mechanism_password(exchange->mechanism), time_monotonic_ms());

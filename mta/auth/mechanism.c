@@ -94,7 +94,8 @@ static bool set_name(struct mechanism *mechanism, struct str name)
     bool fits = name.len <= AUTH_NAME_MAX_BYTES;
     size_t len = fits ? name.len : AUTH_NAME_MAX_BYTES;
 
-    memcpy(mechanism->name, name.p, len);
+    if (len > 0)
+        memcpy(mechanism->name, name.p, len);
     mechanism->name[len] = '\0';
     mechanism->user = fits ? auth_users_find(mechanism->users, name) : NULL;
     return fits;

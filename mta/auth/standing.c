@@ -129,9 +129,19 @@ struct standing_admission standing_admit(struct standing *standing,
         held->slot_ms = slot_ms + CHECK_SPACING_MS;
         admission.wait_ms = larger(admission.wait_ms, (uint32_t)(slot_ms - now_ms));
     }
-    held->turn = (held->turn > standing->served ? held->turn : standing->served) + 1;
-    admission.turn = held->turn;
     return admission;
+}
+
+/* Start-time fair queueing: each has a clock that a check moves on, and that never lags behind what
+ * is served. */
+uint64_t standing_turn(struct standing *standing, const struct standing_client *client,
+                       struct str name, uint64_t now_ms)
+{
+    struct entry *address = address_entry(standing, client, now_ms);
+    struct entry *held = address != NULL ? address : user_entry(standing, client, name, now_ms);
+
+    held->turn = (held->turn > standing->served ? held->turn : standing->served) + 1;
+    return held->turn;
 }
 
 void standing_serve(struct standing *standing, uint64_t turn)

@@ -30,14 +30,17 @@ void standing_free(struct standing **standingp);
 struct standing_admission {
     bool admitted;    /* false: too many checks wait already for this user or address */
     uint32_t wait_ms; /* 0..STANDING_WAIT_MAX_MS, before the check */
-    uint64_t turn;    /* in line for the hash: the smallest first; fair between users and addresses */
 };
 
 /* A name and password are about to be checked. */
 struct standing_admission standing_admit(struct standing *standing,
                                          const struct standing_client *client, struct str name,
                                          uint64_t now_ms);
-/* The check with this turn begins: turns given from now on are not smaller. */
+/* The place of a check in the line for the slow hash: the smallest goes first. Fair between addresses
+ * (on this machine: between users), however many checks one of them has in the line. */
+uint64_t standing_turn(struct standing *standing, const struct standing_client *client,
+                       struct str name, uint64_t now_ms);
+/* That one has been hashed: turns given from now on are not smaller. */
 void standing_serve(struct standing *standing, uint64_t turn);
 
 /* The check failed. @return how long its answer is held back, STANDING_FIRST_MS..STANDING_LAST_MS */

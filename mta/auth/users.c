@@ -128,6 +128,8 @@ const char *auth_sender_fault(struct str pattern)
             return expected;
     }
     bool has_domain = at != NULL && at + 1 < pattern.p + pattern.len;
+    if (pattern.len > 0 && pattern.p[0] == '@' && at != pattern.p)
+        return expected; /* @domain holds one */
     return has_domain && pattern.len <= PATTERN_MAX_BYTES ? NULL : expected;
 }
 
@@ -430,7 +432,7 @@ const struct auth_user *auth_users_find(const struct auth_users *users, struct s
         size_t middle = low + (high - low) / 2;
         const struct auth_user *user = &users->records[middle]->user;
         size_t len = strlen(user->name);
-        int order = memcmp(name.p, user->name, name.len < len ? name.len : len);
+        int order = name.len > 0 ? memcmp(name.p, user->name, name.len < len ? name.len : len) : 0;
         if (order == 0)
             order = (name.len > len) - (name.len < len);
         if (order == 0)

@@ -97,6 +97,7 @@ static const struct {
     {"x\t" HASH "\t" SCRAM "\ta@b,c@d", "users:1: ", "an address, @domain, or *"},
     {"x\t" HASH "\t" SCRAM "\texample.com", "users:1: ", "an address, @domain, or *"},
     {"x\t" HASH "\t" SCRAM "\ta@", "users:1: ", "an address, @domain, or *"},
+    {"x\t" HASH "\t" SCRAM "\t@a@b", "users:1: ", "an address, @domain, or *"},
     {"x\t" HASH "\t" SCRAM "\t<a@b>", "users:1: ", "an address, @domain, or *"},
     {"\t" HASH "\t" SCRAM, "users:1: ", "the name is empty"},
     {"two words\t" HASH "\t" SCRAM, "users:1: ", "printable ASCII"},
