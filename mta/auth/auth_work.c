@@ -50,6 +50,15 @@ static void insert(struct auth_exchange **list, struct auth_exchange *exchange)
         DL_APPEND_ELEM2(*list, before, exchange, prev, following);
 }
 
+static void wake_port(struct auth_port *port)
+{
+    assert(port != NULL);
+    if (!port->notified) {
+        port->notified = true;
+        port->notify(port->ctx);
+    }
+}
+
 void auth_put(struct auth *auth, struct auth_exchange *exchange, enum auth_place place)
 {
     exchange->place = place;
@@ -60,10 +69,8 @@ void auth_put(struct auth *auth, struct auth_exchange *exchange, enum auth_place
         pthread_cond_signal(&auth->front_wakes);
     if (place == AUTH_IN_HASHES)
         pthread_cond_signal(&auth->hashers_wake);
-    if (place == AUTH_IN_ANSWERS && !exchange->port->notified) {
-        exchange->port->notified = true;
-        exchange->port->notify(exchange->port->ctx);
-    }
+    if (place == AUTH_IN_ANSWERS)
+        wake_port(exchange->port);
 }
 
 void auth_take_out(struct auth *auth, struct auth_exchange *exchange)

@@ -1,7 +1,9 @@
 /* mta/auth/base64.c - see base64.h. */
 #include "mta/auth/base64.h"
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+
+enum { PADDING = 64 }; /* its place there */
 
 static int value_of(char c)
 {
@@ -60,8 +62,8 @@ size_t base64_encode(const void *bytes, size_t len, char *text_out)
             bits |= from[at + 2];
         text_out[out++] = alphabet[bits >> 18 & 63];
         text_out[out++] = alphabet[bits >> 12 & 63];
-        text_out[out++] = left > 1 ? alphabet[bits >> 6 & 63] : '=';
-        text_out[out++] = left > 2 ? alphabet[bits & 63] : '=';
+        text_out[out++] = alphabet[left > 1 ? bits >> 6 & 63 : PADDING];
+        text_out[out++] = alphabet[left > 2 ? bits & 63 : PADDING];
     }
     text_out[out] = '\0';
     return out;

@@ -76,7 +76,7 @@ static const char *ask_line(const char *prompt, struct typed *typed)
 
 static const char *read_password(struct typed *typed)
 {
-    struct typed again;
+    struct typed again = {.len = 0};
 
     if (!isatty(STDIN_FILENO))
         return read_line(typed);
@@ -137,7 +137,7 @@ static int tell_edited(const struct ctl_options *options, enum auth_edit_result 
 static int add(const struct ctl_options *options, const struct auth_edit *edit)
 {
     char error[ERROR_MAX];
-    struct typed typed;
+    struct typed typed = {.len = 0};
     enum auth_edit_result result = AUTH_EDIT_FAILED;
 
     /* Before anybody types a password for nothing. */

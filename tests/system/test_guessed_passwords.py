@@ -1,0 +1,72 @@
+"""Guesses are answered late, and the right password all the same soon; mtactl user, while mtad runs."""
+
+import concurrent.futures
+import smtplib
+import subprocess
+import time
+
+import pytest
+from logins import plain, write_users
+
+
+@pytest.fixture
+def mta(start_mta, tmp_path):
+    users = write_users(tmp_path / "users", {"bob": "secret", "eve": "hers"})
+    return start_mta({"users_file": str(users)}, listener={"auth": "optional", "trusted": []})
+
+
+def log_in(mta, name, password):
+    """(code, seconds)"""
+    with mta.smtp() as session:
+        session.ehlo()
+        begun = time.monotonic()
+        code, _ = session.docmd("AUTH", "PLAIN " + plain(name, password))
+        return code, time.monotonic() - begun
+
+
+def test_answers_to_guesses_take_longer(mta):
+    times = []
+    for _ in range(3):
+        code, seconds = log_in(mta, "bob", "guess")
+        assert code == 535
+        times.append(seconds)
+    assert times[0] >= 0.5 and times[1] >= 1 and times[2] >= 2, times
+    assert log_in(mta, "eve", "hers")[0] == 235
+
+
+def test_the_right_one_gets_in_among_guesses(mta):
+    with concurrent.futures.ThreadPoolExecutor(20) as guessers:
+        guesses = [guessers.submit(log_in, mta, "bob", f"guess{i}") for i in range(20)]
+        time.sleep(0.3)
+        code, seconds = log_in(mta, "eve", "hers")
+        assert code == 235 and seconds < 2, seconds
+        code, seconds = log_in(mta, "bob", "secret")
+        assert code == 235 and seconds < 3, seconds
+        mta.stop()  # not after what the last guess would have waited for
+        for guess in guesses:
+            try:
+                code, _ = guess.result()
+            except (smtplib.SMTPException, OSError):
+                continue
+            assert code in (535, 454, 421)
+
+
+def user(mta, *arguments, password=None):
+    done = subprocess.run([mta.program("mtactl"), "--config", str(mta.config_path), "user", *arguments], timeout=30,
+                          input=(password or "") + "\n", capture_output=True, text=True, env=mta.environment())
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def test_users_come_and_go(mta, tmp_path):
+    assert user(mta, "add", "dora", "--sender", "@shop.example", password="a pass phrase") == (0, "dora added")
+    assert log_in(mta, "dora", "a pass phrase")[0] == 235
+    assert user(mta, "list")[1].split() == ["bob", "*", "dora", "@shop.example", "eve", "*"]
+    assert user(mta, "add", "dora", password="another") == (0, "dora changed")
+    assert log_in(mta, "dora", "a pass phrase")[0] == 535
+    assert log_in(mta, "dora", "another")[0] == 235
+    assert user(mta, "remove", "dora") == (0, "dora removed")
+    assert log_in(mta, "dora", "another")[0] == 535
+    assert user(mta, "remove", "dora")[0] == 1
+    told = mta.log() + (tmp_path / "users").read_text()
+    for secret in ("a pass phrase", "another", plain("dora", "another")):
+        assert secret not in told
