@@ -73,11 +73,22 @@ static bool add_completed(struct str whole, struct str value, const char *domain
     return ok && buf_add(out, done, (size_t)(whole.p + whole.len - done));
 }
 
-static bool starts_mailbox_file(struct str line)
+bool submission_is_mailbox_line(struct str line)
 {
     while (line.len > 0 && line.p[0] == '>')
         line = str_skip(line, 1);
     return line.len >= 5 && memcmp(line.p, "From ", 5) == 0;
+}
+
+struct str submission_skip_mailbox_line(struct str section)
+{
+    struct header_walk walk;
+    struct header_field field;
+
+    header_walk_init(&walk, section);
+    bool skip = header_walk_next(&walk, &field) && field.name.len == 0 &&
+                submission_is_mailbox_line(field.whole);
+    return skip ? walk.rest : section;
 }
 
 bool submission_copy_header(struct str section, const char *domain, struct buf *out)
@@ -89,9 +100,7 @@ bool submission_copy_header(struct str section, const char *domain, struct buf *
     bool ok = true;
 
     header_walk_init(&walk, section);
-    for (bool first = true; ok && header_walk_next(&walk, &field); first = false) {
-        if (first && field.name.len == 0 && starts_mailbox_file(field.whole))
-            continue;
+    while (ok && header_walk_next(&walk, &field)) {
         enum treatment treatment = find_treatment(field.name);
         if (treatment == DROP)
             continue;

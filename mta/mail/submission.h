@@ -9,7 +9,6 @@
  * Append a copy of a section in which
  * - Bcc and Resent-Bcc are gone, whole folded fields: whoever stands there is in the envelope
  *   already, and the others are not to know (RFC 5322 section 3.6.3);
- * - a line "From " of a mailbox file in front of the fields is gone: else all would be body;
  * - From, Sender, Reply-To, To, Cc and their Resent- forms that name nobody but local parts ("root",
  *   "Cron Daemon <root>") have "@domain" behind each; a field that also holds a domain, or cannot be
  *   read, is copied as it is.
@@ -22,6 +21,11 @@
  */
 #define SUBMISSION_COMPLETED_MAX ((size_t)16 * 1024)
 MUST_USE bool submission_copy_header(struct str section, const char *domain, struct buf *out);
+
+/* Is it the line that a mailbox file has in front of each message: "From anna@... Wed Nov 25 ..."? */
+bool submission_is_mailbox_line(struct str line);
+/* The section behind such a line, if it begins with one: else all of it would pass for body. */
+struct str submission_skip_mailbox_line(struct str section);
 
 /* The field that may stand there once only and does twice: readers differ in which one they show.
  * From, Date, Subject, To. @return its name; NULL: none */

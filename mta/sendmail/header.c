@@ -23,13 +23,6 @@ void sendmail_header_deinit(struct sendmail_header *header)
 
 enum line_kind { LINE_FIELD, LINE_BLANK, LINE_DROPPED, LINE_BODY };
 
-static bool is_mailbox_line(struct str line)
-{
-    while (line.len > 0 && line.p[0] == '>')
-        line = str_skip(line, 1);
-    return line.len >= 5 && memcmp(line.p, "From ", 5) == 0;
-}
-
 static enum line_kind classify(const struct sendmail_header *header, struct str line)
 {
     bool first = header->checked == header->start;
@@ -40,7 +33,7 @@ static enum line_kind classify(const struct sendmail_header *header, struct str 
         return LINE_BLANK;
     if (!first && (line.p[0] == ' ' || line.p[0] == '\t'))
         return LINE_FIELD;
-    if (first && is_mailbox_line(line))
+    if (first && submission_is_mailbox_line(line))
         return LINE_DROPPED;
     header_walk_init(&walk, line);
     return header_walk_next(&walk, &field) && field.name.len > 0 ? LINE_FIELD : LINE_BODY;

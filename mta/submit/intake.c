@@ -337,9 +337,17 @@ static bool starts_without_fields(struct str section)
     return header_walk_next(&walk, &field) && field.name.len == 0;
 }
 
-/* The section as it is stored. *cleaned holds it where it had to be changed. */
-static struct str clean_section(struct intake *intake, struct str section, struct buf *cleaned)
+/* The section as it is stored. *cleaned holds it where it had to be changed. *all_is_body_out: there
+ * is none. That is seen from the client's first line: what is left of a section may begin with a line
+ * that is no field, because the Bcc in front of it is gone. */
+static struct str clean_section(struct intake *intake, struct str section, struct buf *cleaned,
+                                bool *all_is_body_out)
 {
+    if (is_submission(intake))
+        section = submission_skip_mailbox_line(section);
+    *all_is_body_out = starts_without_fields(section);
+    if (*all_is_body_out)
+        return STR("");
     if (!is_submission(intake))
         return section;
     if (!submission_copy_header(section, intake->config->default_domain, cleaned))
@@ -353,12 +361,10 @@ static void end_header(struct intake *intake, size_t header_len, size_t body_sta
     struct str all = buf_str(&intake->held);
     struct buf cleaned, complete;
     buf_init(&cleaned, header_len + SUBMISSION_COMPLETED_MAX);
-    struct str section = clean_section(intake, (struct str){all.p, header_len}, &cleaned);
-    if (starts_without_fields(section)) {
-        section.len = 0;
-        body_start = 0;
-    }
-    struct str rest = str_skip(all, body_start);
+    bool all_is_body = false;
+    struct str section =
+        clean_section(intake, (struct str){all.p, header_len}, &cleaned, &all_is_body);
+    struct str rest = str_skip(all, all_is_body ? 0 : body_start);
     buf_init(&complete, intake->held.max + SUBMISSION_COMPLETED_MAX + ADDED_MAX);
     header_facts_read(section, &intake->facts);
     bool ok = add_fields(intake, &complete) && buf_add_str(&complete, section);

@@ -27,11 +27,7 @@ static const struct row {
     {"no field\r\nBcc: a@x\r\nTo: c@z\r\n", "no field\r\nTo: c@z\r\n"},
     {"X-Bcc: a\r\nBcc2: b\r\nX: Bcc: c\r\n", NULL},
     {"Subject: x\r\n Bcc: folded text\r\n", NULL},
-    /* the line of a mailbox file */
-    {"From a@b Wed Nov 25 00:00:00 2026\r\nBcc: a@x\r\nTo: c@z\r\n", "To: c@z\r\n"},
-    {">From a@b\r\nTo: c@z\r\n", "To: c@z\r\n"},
-    {"Fromage\r\nTo: c@z\r\n", NULL},
-    {"To: c@z\r\nFrom a@b\r\n", NULL},
+    {"From a@b\r\nBcc: a@x\r\n", "From a@b\r\n"},
     /* local parts alone */
     {"From: root (Cron Daemon)\r\nTo: root\r\n",
      "From: root@dom.example (Cron Daemon)\r\nTo: root@dom.example\r\n"},
@@ -64,6 +60,29 @@ static void test_rows(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         check(rows[i].in, "dom.example", rows[i].out != NULL ? rows[i].out : rows[i].in);
     check("To: root\r\nBcc: a@x\r\n", NULL, "To: root\r\n");
+}
+
+static void test_line_of_a_mailbox_file(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *section, *behind; /* behind NULL: nothing is skipped */
+    } cases[] = {
+        {"From a@b Wed Nov 25 00:00:00 2026\r\nBcc: a@x\r\n", "Bcc: a@x\r\n"},
+        {"From a@b\r\n folded\r\nTo: c@z\r\n", "To: c@z\r\n"},
+        {">>From a@b\r\nFrom a@b\r\n", "From a@b\r\n"}, /* one only */
+        {"From a@b\r\n", ""},
+        {"From : a@b\r\n", NULL}, /* a field */
+        {"Fromage\r\nTo: c@z\r\n", NULL},
+        {"To: c@z\r\nFrom a@b\r\n", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *behind = cases[i].behind != NULL ? cases[i].behind : cases[i].section;
+        struct str got = submission_skip_mailbox_line(str_from(cases[i].section));
+        if (!str_equal(got, str_from(behind)))
+            fail_msg("'%s': '%.*s'", cases[i].section, (int)got.len, got.p);
+    }
 }
 
 /* A list that would grow over the bound is left alone, and the next is not. */
@@ -118,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_line_of_a_mailbox_file),
         cmocka_unit_test(test_bound),
         cmocka_unit_test(test_repeated),
     };

@@ -171,6 +171,11 @@ static const struct row {
     {"Resent-Bcc: a@x\r\n\r\nbody\r\n", 0, true, true, "\r\n\r\nbody\r\n"},
     {"Bcc: a@x\r\n", 0, true, true, "\r\n\r\n"},
     {"From me\r\nSubject: mbox\r\n\r\nbody\r\n", 0, true, true, "Subject: mbox\r\n\r\nbody\r\n"},
+    /* what it leaves at the top may be no field: still not a byte of it comes in as body */
+    {"Bcc: a@x\r\nno field\r\nSubject: x\r\n\r\nbody\r\n", 0, true, true,
+     "@mta.sender.example>\r\nno field\r\nSubject: x\r\n\r\nbody\r\n"},
+    {"From me\r\nBcc: a@x\r\nno field\r\n\r\nbody\r\n", 0, true, true,
+     "@mta.sender.example>\r\nno field\r\n\r\nbody\r\n"},
     {"From: root\r\nSubject: x\r\n\r\nbody\r\n", 0, true, true,
      "From: root@mta.sender.example\r\nSubject: x\r\n\r\nbody\r\n"},
     {"To: a\r\nTo: b\r\nSubject: x\r\n\r\nbody\r\n", 1, false, false,
