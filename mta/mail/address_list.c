@@ -276,3 +276,44 @@ bool header_first_mailbox(struct str value, struct str *local_out, struct str *d
     *domain_out = address.domain;
     return true;
 }
+
+static bool each_author(struct str value, header_author_fn on_author, void *ctx)
+{
+    struct address_list list;
+    struct address address;
+    bool any = false;
+
+    address_list_init(&list, value);
+    for (;;) {
+        switch (address_list_next(&list, &address)) {
+        case ADDRESS_END:
+            return any;
+        case ADDRESS_BAD:
+            return false;
+        case ADDRESS_WORDS:
+            continue;
+        case ADDRESS_LOCAL:
+            if (!address.bracketed) /* "Doe, John <j@d>" */
+                continue;
+            break;
+        case ADDRESS_MAILBOX:
+            break;
+        }
+        if (!on_author(address.local, address.domain, ctx))
+            return false;
+        any = true;
+    }
+}
+
+bool header_each_author(struct str section, header_author_fn on_author, void *ctx)
+{
+    struct header_walk walk;
+    struct header_field field;
+
+    header_walk_init(&walk, section);
+    while (header_walk_next(&walk, &field)) {
+        if (str_equal_nocase(field.name, STR("From")) && !each_author(field.value, on_author, ctx))
+            return false;
+    }
+    return true;
+}

@@ -38,4 +38,15 @@ void header_facts_read(struct str section, struct header_facts *facts_out);
  * @return false: none. The parts point into value. */
 MUST_USE bool header_first_mailbox(struct str value, struct str *local_out, struct str *domain_out);
 
+/* Whom a From field names as author: verbatim, domain "" where it has none. @return false: stop */
+typedef bool (*header_author_fn)(struct str local, struct str domain, void *ctx);
+
+/**
+ * The authors in all From fields of a section; words without an address are passed over.
+ *
+ * @return false: on_author said so, or a From field names nobody or cannot be read to its end (it may
+ *         show another author in every mail program)
+ */
+MUST_USE bool header_each_author(struct str section, header_author_fn on_author, void *ctx);
+
 #endif

@@ -15,6 +15,7 @@
 #include "mta/mail/trace.h"
 #include "mta/smtp/address.h"
 #include "mta/submit/submit_private.h"
+#include "mta/submit/trust.h"
 
 #define ADDED_MAX       4096 /* fields of ours */
 #define RECIPIENT_BYTES 128  /* besides its texts: the struct, its place in the table, malloc */
@@ -52,7 +53,9 @@ struct intake {
     int failure; /* of the queue, told at the end */
     char *helo, *tls, *user;
     char address[48];
-    bool extended, logged_in;
+    bool extended;
+    const struct auth_user *login; /* until the end has come */
+    char *author_refusal;          /* From names whom login may not be; or NULL */
     int64_t time_unix_ms;
 
     struct buf held; /* header until complete, then content on its way */
@@ -201,6 +204,7 @@ static void free_intake(struct intake *intake)
     free(intake->helo);
     free(intake->tls);
     free(intake->user);
+    free(intake->author_refusal);
     submit_settings_unref(&intake->settings);
     free(intake);
 }
@@ -227,7 +231,7 @@ int intake_begin(struct intake *intake, const struct intake_client *client)
     intake->helo = str_dup(str_from(client->helo));
     intake->tls = str_dup(str_from(client->tls));
     intake->user = str_dup(str_from(client->user));
-    intake->logged_in = client->logged_in;
+    intake->login = client->login;
     snprintf(intake->address, sizeof intake->address, "%s", client->address);
     intake->extended = client->extended;
     intake->time_unix_ms = time_wall_ms();
@@ -302,7 +306,7 @@ static bool add_fields(struct intake *intake, struct buf *out)
     struct trace_session session = {
         .extended = intake->extended,
         .tls = intake->tls[0] != '\0',
-        .logged_in = intake->logged_in,
+        .logged_in = intake->login != NULL,
     };
     struct trace_received received = {
         .helo = str_from(intake->helo),
@@ -337,9 +341,9 @@ static bool starts_without_fields(struct str section)
     return header_walk_next(&walk, &field) && field.name.len == 0;
 }
 
-/* The section as it is stored. *cleaned holds it where it had to be changed. *all_is_body_out: there
- * is none. That is seen from the client's first line: what is left of a section may begin with a line
- * that is no field, because the Bcc in front of it is gone. */
+/* The section as it is stored. *cleaned holds it where it had to be changed. *all_is_body_out:
+ * there is none. That is seen from the client's first line: what is left of a section may begin
+ * with a line that is no field, because the Bcc in front of it is gone. */
 static struct str clean_section(struct intake *intake, struct str section, struct buf *cleaned,
                                 bool *all_is_body_out)
 {
@@ -367,6 +371,9 @@ static void end_header(struct intake *intake, size_t header_len, size_t body_sta
     struct str rest = str_skip(all, all_is_body ? 0 : body_start);
     buf_init(&complete, intake->held.max + SUBMISSION_COMPLETED_MAX + ADDED_MAX);
     header_facts_read(section, &intake->facts);
+    struct smtp_verdict verdict = {0};
+    if (intake->login != NULL && !trust_author(intake->login, section, &verdict))
+        intake->author_refusal = str_dup(str_from(verdict.text));
     bool ok = add_fields(intake, &complete) && buf_add_str(&complete, section);
     intake->header_bytes = buf_len(&complete);
     ok = ok && buf_add_text(&complete, "\r\n") && buf_add_str(&complete, rest);
@@ -515,6 +522,10 @@ static bool find_refusal(const struct intake *intake, uint16_t *code_out, char *
     if (is_submission(intake) && repeated != NULL) {
         snprintf(text, size, "5.6.0 Message has more than one %s field (RFC 5322 section 3.6)",
                  repeated);
+        return true;
+    }
+    if (intake->author_refusal != NULL) {
+        snprintf(text, size, "%s", intake->author_refusal);
         return true;
     }
     return false;

@@ -70,7 +70,7 @@ static void on_data(struct smtp_verdict *verdict, void *ctx)
         .address = s->address,
         .tls = s->tls,
         .user = session_user(s),
-        .logged_in = s->client.login != NULL,
+        .login = s->login,
     };
     if (intake_begin(s->intake, &client) < 0)
         session_refuse(verdict, 451, "4.3.0 The queue takes no message just now, try again later");

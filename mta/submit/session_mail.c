@@ -52,11 +52,7 @@ static bool take_sender(const struct session *s, const struct smtp_mail *mail,
         session_refuse(verdict, 553, "5.1.7 The sender address is too long");
         return false;
     }
-    if (s->login != NULL && !auth_user_may_send(s->login, sender->whole)) {
-        trust_sender_refusal(s->login->name, s->login->senders, sender->whole, verdict);
-        return false;
-    }
-    return true;
+    return s->login == NULL || trust_sender(s->login, sender->whole, verdict);
 }
 
 void session_on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict, void *ctx)

@@ -123,7 +123,9 @@ struct intake_client { /* for the trace field; strings are copied */
     const char *address;
     const char *tls;  /* "" or "TLS1.3 ..." */
     const char *user; /* whom it is known as, for the trace field where that may tell; NULL: nobody */
-    bool logged_in;   /* by AUTH: ESMTPA */
+    /* Who has logged in by AUTH (ESMTPA), and whom From may name; NULL: nobody. Not copied: stays until
+     * the message has ended. */
+    const struct auth_user *login;
 };
 struct intake_result {
     int result; /* QUEUE_* */

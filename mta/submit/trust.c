@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "mta/mail/header.h"
+
 static bool in_networks(const struct config_listener *listener, const struct trust_client *client)
 {
     if (client->is_unix)
@@ -123,17 +125,60 @@ static bool list_patterns(const char *patterns, char *list, size_t size)
     return true;
 }
 
-void trust_sender_refusal(const char *user, const char *patterns, struct str sender,
-                          struct smtp_verdict *verdict_out)
+/* field: what of the application is to be set. */
+static void refuse_name(const struct auth_user *user, struct str name, const char *field,
+                        struct smtp_verdict *verdict_out)
 {
     enum { SHOWN_MAX = 80, LIST_MAX = 110 }; /* of what the client or the file's writer chose */
-    char list[LIST_MAX];
-    bool all = list_patterns(patterns, list, sizeof list);
+    char list[LIST_MAX], shown[SHOWN_MAX + 8] = "with this From";
+    bool all = list_patterns(user->senders, list, sizeof list);
     bool none = list[0] == '\0';
-    verdict_out->code = 553;
+    if (name.len > 0)
+        snprintf(shown, sizeof shown, "as <%.*s>",
+                 (int)(name.len < SHOWN_MAX ? name.len : SHOWN_MAX), name.p);
     snprintf(verdict_out->text, sizeof verdict_out->text,
-             "5.7.1 %.64s may not send as <%.*s>, but as %s%s: set the sender (MAIL FROM) of your "
-             "application to that, or ask the mail admin for more",
-             user, (int)(sender.len < SHOWN_MAX ? sender.len : SHOWN_MAX), sender.p,
-             none ? "other addresses" : list, none || all ? "" : ", and others");
+             "5.7.1 %.64s may not send %s, but as %s%s: set the sender (%s) of your application to "
+             "that, or ask the mail admin for more",
+             user->name, shown, none ? "other addresses" : list, none || all ? "" : ", and others",
+             field);
+}
+
+bool trust_sender(const struct auth_user *user, struct str sender, struct smtp_verdict *verdict_out)
+{
+    if (auth_user_may_send(user, sender))
+        return true;
+    verdict_out->code = 553;
+    refuse_name(user, sender, "MAIL FROM", verdict_out);
+    return false;
+}
+
+/* ---- From ---- */
+
+struct author_check {
+    const struct auth_user *user;
+    char refused[SMTP_PATH_MAX + 1]; /* the first whom he may not be, or its beginning */
+};
+
+static bool check_author(struct str local, struct str domain, void *ctx)
+{
+    struct author_check *check = ctx;
+    char text[SMTP_PATH_MAX + 1] = "";
+    int len = snprintf(text, sizeof text, "%.*s%s%.*s", (int)local.len, local.p,
+                       domain.len > 0 ? "@" : "", (int)domain.len, domain.len > 0 ? domain.p : "");
+    bool whole = len > 0 && (size_t)len < sizeof text;
+    if (whole && auth_user_may_send(check->user, str_from(text)))
+        return true;
+    snprintf(check->refused, sizeof check->refused, "%s", text);
+    return false;
+}
+
+bool trust_author(const struct auth_user *user, struct str section,
+                  struct smtp_verdict *verdict_out)
+{
+    struct author_check check = {.user = user};
+    if (user->senders == NULL || header_each_author(section, check_author, &check))
+        return true;
+    verdict_out->code = 554;
+    refuse_name(user, str_from(check.refused), "From field", verdict_out);
+    return false;
 }

@@ -4,6 +4,7 @@
 #define MTA_SUBMIT_TRUST_H
 
 #include "config/config.h"
+#include "mta/auth/users.h"
 #include "mta/smtp/address.h"
 #include "mta/smtp/server.h"
 
@@ -44,9 +45,15 @@ bool trust_may_log_in(const struct config_listener *listener, const struct trust
 void trust_refusal(const struct config_listener *listener, const struct trust_client *client,
                    const char *shown, struct smtp_verdict *verdict_out);
 
-/* 553 5.7.1 for the developer of an application: what was tried, what is allowed (patterns with one
- * blank between each), where to change either. */
-void trust_sender_refusal(const char *user, const char *patterns, struct str sender,
-                          struct smtp_verdict *verdict_out);
+/* May the user send from this address (MAIL FROM, complete)? @return false: 553 5.7.1 for the developer
+ * of his application: what was tried, what is allowed, where to change either. */
+MUST_USE bool trust_sender(const struct auth_user *user, struct str sender,
+                           struct smtp_verdict *verdict_out);
+
+/* May he be whom From names in this header section? The envelope alone would be no limit: people see
+ * From, and DKIM vouches for its domain. @return false: 554 5.7.1, likewise; also where From cannot be
+ * read, since others may read it */
+MUST_USE bool trust_author(const struct auth_user *user, struct str section,
+                           struct smtp_verdict *verdict_out);
 
 #endif

@@ -64,7 +64,13 @@ def test_allowed_senders(start):
         code, text = client.docmd("MAIL FROM:<ceo@sender.example>")
         assert text == (b"5.7.1 anna may not send as <ceo@sender.example>, but as anna@sender.example, @shop.example: set the "
                         b"sender (MAIL FROM) of your application to that, or ask the mail admin for more")
+        for sender in ("", "anna@sender.example"):  # From is held to it too: people read it, and DKIM vouches for it
+            assert client.docmd(f"MAIL FROM:<{sender}>")[0] == 250
+            assert client.rcpt("bert@dest.example")[0] == 250
+            code, text = data(client, message(sender="ceo@sender.example"))
+            assert code == 554 and text.startswith(b"5.7.1 anna may not send as <ceo@sender.example>, but as "), text
     assert mta.wait_event("reject", code=553)["user"] == "anna"
+    assert mta.queued() == 0
     with under_tls(mta) as client:
         assert client.login("bert", SECRET + "2")[0] == 235
         assert client.mail("anybody@anywhere.example")[0] == 250

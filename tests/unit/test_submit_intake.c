@@ -18,6 +18,7 @@ struct world {
     struct submit_worker worker;
     struct submit_settings *settings;
     const struct config *config;
+    struct auth_user login;
     int answers, result;
     char id[QUEUE_ID_TEXT];
     char sign_domain[256]; /* of what stored() has read */
@@ -50,6 +51,7 @@ static void set_up(struct world *w)
     w->worker.submit = &w->submit;
     w->worker.port = queue_port_new(w->fixture->queue, no_port, NULL);
     w->settings = settings_new(w->config);
+    w->login.name = "anna";
 }
 
 /* Run what the queue answers until the budget is empty and nothing is being committed. */
@@ -92,7 +94,7 @@ static struct intake *begin(struct world *w, size_t listener)
                                    .address = "192.0.2.7",
                                    .tls = "",
                                    .user = "anna",
-                                   .logged_in = true};
+                                   .login = &w->login};
     struct intake *intake = intake_new(&w->worker, w->settings, &w->config->listeners[listener],
                                        STR("me@sender.example"), false);
     assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
@@ -299,6 +301,41 @@ static void test_repeated_field(void **unused)
     assert_int_equal(w.answers, 0);
 }
 
+/* Whom the user may send as is a limit for From too, whatever the listener's role. */
+static void test_author(void **unused)
+{
+    static const struct {
+        const char *header, *refused; /* refused NULL: accepted */
+    } cases[] = {
+        {"From: me@sender.example\r\n", NULL},
+        {"Subject: x\r\n", NULL},
+        {"From: ceo@sender.example\r\n", "as <ceo@sender.example>, but as me@sender.example: "},
+        {"From: root\r\n", "as <root@mta.sender.example>, but"}, /* completed first */
+    };
+    static const char body[] = "\r\nFrom: ceo@sender.example\r\n";
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct world w;
+        uint16_t code = 0;
+        char text[400] = "";
+        set_up(&w);
+        w.login.senders = "me@sender.example";
+        struct intake *intake = begin(&w, 0);
+        feed(intake, cases[i].header, strlen(cases[i].header), 7);
+        feed(intake, body, strlen(body), 7);
+        bool taken = intake_finish(intake, on_done, &w, &code, text, sizeof text);
+        assert_int_equal(taken, cases[i].refused == NULL);
+        if (!taken) {
+            assert_int_equal(code, 554);
+            assert_memory_equal(text, "5.7.1 anna may not send ", 24);
+            assert_non_null(strstr(text, cases[i].refused));
+            intake_abandon(&intake);
+        }
+        tear_down(&w);
+        assert_int_equal(w.answers, taken ? 1 : 0);
+    }
+}
+
 static void test_too_many_hops(void **unused)
 {
     struct world w;
@@ -426,7 +463,7 @@ int main(void)
         cmocka_unit_test(test_too_many_hops),  cmocka_unit_test(test_abandoned),
         cmocka_unit_test(test_recipients),     cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_envelope),       cmocka_unit_test(test_received),
-        cmocka_unit_test(test_repeated_field),
+        cmocka_unit_test(test_repeated_field), cmocka_unit_test(test_author),
     };
     int failed = tls_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
     tls_deinit();

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <arpa/inet.h>
@@ -197,15 +198,18 @@ static void test_refusals(void **state)
     assert_refusal(&listener, &client, 530, "5.7.0 Authentication required: use AUTH before MAIL");
 }
 
-static void test_sender_refusal(void **state)
+static void test_sender(void **state)
 {
     (void)state;
     static const char many[] = "a23456789012345678901234567890@example.com "
                                "b23456789012345678901234567890@example.com "
                                "c23456789012345678901234567890@example.com";
+    struct auth_user shop = {.name = "shop", .senders = "anna@example.com @shop.example"};
     struct smtp_verdict verdict = {0};
-    trust_sender_refusal("shop", "anna@example.com @shop.example", STR("ceo@example.com"),
-                         &verdict);
+    assert_true(trust_sender(&shop, STR("any@shop.example"), &verdict));
+    assert_true(trust_sender(&shop, STR(""), &verdict));
+    assert_int_equal(verdict.code, 0);
+    assert_false(trust_sender(&shop, STR("ceo@example.com"), &verdict));
     assert_int_equal(verdict.code, 553);
     assert_string_equal(verdict.text,
                         "5.7.1 shop may not send as <ceo@example.com>, but as anna@example.com, "
@@ -217,12 +221,63 @@ static void test_sender_refusal(void **state)
     memset(sender, 's', sizeof sender - 1);
     memset(pattern, 'p', sizeof pattern - 1);
     user[299] = sender[299] = pattern[299] = '\0';
-    trust_sender_refusal(user, many, str_from(sender), &verdict);
+    struct auth_user longest = {.name = user, .senders = many};
+    assert_false(trust_sender(&longest, str_from(sender), &verdict));
     assert_non_null(
         strstr(verdict.text, "b23456789012345678901234567890@example.com, and others:"));
     assert_non_null(strstr(verdict.text, "ask the mail admin for more"));
-    trust_sender_refusal(user, pattern, str_from(sender), &verdict);
+    longest.senders = pattern;
+    assert_false(trust_sender(&longest, str_from(sender), &verdict));
     assert_non_null(strstr(verdict.text, "but as other addresses: set the sender"));
+}
+
+static void test_author(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *section, *refused; /* refused NULL: may send; "": From cannot be read */
+    } rows[] = {
+        {"", NULL}, /* none: the sender is added */
+        {"From: anna@example.com\r\n", NULL},
+        {"from : \"Anna, ceo@example.com\" <ANNA@example.com>\r\n", NULL},
+        {"From: Doe, Anna <any@shop.example>\r\n", NULL},
+        {"From: anna@example.com,\r\n any@shop.example\r\n", NULL},
+        {"From: Shop: any@shop.example;\r\n", NULL},
+        {"To: ceo@example.com\r\nX-From: ceo@example.com\r\nReply-To: ceo@example.com\r\n", NULL},
+        {"From: ceo@example.com\r\n", "ceo@example.com"},
+        {"From: anna@example.com <ceo@example.com>\r\n", "ceo@example.com"},
+        {"From: anna@example.com, ceo@example.com\r\n", "ceo@example.com"},
+        {"From: Shop: any@shop.example, ceo@example.com;\r\n", "ceo@example.com"},
+        {"From: anna@example.com\r\nFrom: ceo@example.com\r\n", "ceo@example.com"},
+        {"FROM\t: (x) \r\n ceo (y) @ (z) example.com\r\n", "ceo@example.com"},
+        {"From: <@a,@b:ceo@example.com>\r\n", "ceo@example.com"},
+        {"From: Boss <ceo>\r\n", "ceo"},
+        {"From: \"anna@example.com\"@evil.example\r\n", "\"anna@example.com\"@evil.example"},
+        {"From: ceo\r\n", ""},
+        {"From:\r\n", ""},
+        {"From: anna@example.com, ceo@example.com (\r\n", ""},
+        {"From: anna@example.com ceo@example.com\r\n", ""},
+        {"From: any@shop.example, \"\r\n", ""},
+    };
+    static const struct auth_user shop = {.name = "shop",
+                                          .senders = "anna@example.com @shop.example"};
+    static const struct auth_user unlimited = {.name = "shop"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct smtp_verdict verdict = {0};
+        char wanted[400] = "";
+        if (rows[i].refused != NULL)
+            snprintf(wanted, sizeof wanted,
+                     "5.7.1 shop may not send %s%s%s, but as anna@example.com, @shop.example: set "
+                     "the sender (From field) of your application to that, or ask the mail admin "
+                     "for more",
+                     rows[i].refused[0] != '\0' ? "as <" : "with this From", rows[i].refused,
+                     rows[i].refused[0] != '\0' ? ">" : "");
+        bool may = trust_author(&shop, str_from(rows[i].section), &verdict);
+        if (may != (rows[i].refused == NULL) || strcmp(verdict.text, wanted) != 0)
+            fail_msg("'%s': %s", rows[i].section, verdict.text);
+        assert_int_equal(verdict.code, may ? 0 : 554);
+        assert_true(trust_author(&unlimited, str_from(rows[i].section), &verdict));
+    }
 }
 
 int main(void)
@@ -231,7 +286,7 @@ int main(void)
         cmocka_unit_test(test_matrix),         cmocka_unit_test(test_nothing_known),
         cmocka_unit_test(test_networks),       cmocka_unit_test(test_names),
         cmocka_unit_test(test_login_in_clear), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_sender_refusal),
+        cmocka_unit_test(test_sender),         cmocka_unit_test(test_author),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
