@@ -96,6 +96,10 @@ void auth_mechanisms(struct auth *auth, const struct auth_client *client,
 
     pthread_mutex_lock(&auth->lock);
     struct auth_users *users = auth->users != NULL ? auth_users_ref(auth->users) : NULL;
+    /* Who logs in by certificate alone is not offered it before the file that names him is read,
+     * and no login of his would have that done. */
+    if (client->name_count > 0)
+        auth_ask_to_look(auth);
     pthread_mutex_unlock(&auth->lock);
     text_out[0] = '\0';
     for (int i = 0; i < MECHANISM_COUNT; i++) {
@@ -108,9 +112,35 @@ void auth_mechanisms(struct auth *auth, const struct auth_client *client,
     auth_users_unref(&users);
 }
 
+/* ---- logins of some time ago ---- */
+
+static bool has_same_password(const struct auth_user *a, const struct auth_user *b)
+{
+    return strcmp(a->hash, b->hash) == 0 &&
+           memcmp(a->scram.stored_key, b->scram.stored_key, AUTH_KEY_BYTES) == 0;
+}
+
+bool auth_user_stands(struct auth *auth, struct auth_user **userp)
+{
+    struct auth_user *now = NULL;
+
+    pthread_mutex_lock(&auth->lock);
+    const struct auth_user *found =
+        auth->users != NULL ? auth_users_find(auth->users, str_from((*userp)->name)) : NULL;
+    if (found != NULL && has_same_password(found, *userp))
+        now = auth_user_ref(found);
+    auth_ask_to_look(auth);
+    pthread_mutex_unlock(&auth->lock);
+    if (now == NULL)
+        return false;
+    auth_user_unref(userp);
+    *userp = now;
+    return true;
+}
+
 /* ---- exchanges ---- */
 
-static void drop_token(struct auth_exchange *exchange)
+void auth_drop_token(struct auth_exchange *exchange)
 {
     if (exchange->token != NULL)
         explicit_bzero(exchange->token, exchange->token_len);

@@ -36,8 +36,9 @@ void auth_free(struct auth **authp);
  * @param error as auth_users_load() writes it
  * @return 0; -1: nothing has changed
  *
- * Blocks on file I/O. Later changes of the file are noticed without a call, with the next login; one
- * that is faulty is logged (event reload) and the former users stay. Any thread.
+ * Blocks on file I/O. Later changes of the file are noticed without a call, with the next login and
+ * whenever somebody is asked about whom it could have changed; one that is faulty is logged (event
+ * reload) and the former users stay. Any thread.
  */
 MUST_USE int auth_set_users_file(struct auth *auth, const char *path, char *error,
                                  size_t error_size);
@@ -62,6 +63,18 @@ struct auth_client {
  * users file. Where passwords may cross the network in clear is the caller's decision. Any thread. */
 void auth_mechanisms(struct auth *auth, const struct auth_client *client,
                      char text_out[AUTH_MECHANISMS_TEXT_MAX]);
+
+/**
+ * Does a login of some time ago still hold: is there such a user, with the same password? Asked before
+ * each message, so that who was removed sends no more by a connection that stays open.
+ *
+ * @param userp what auth_user_ref() gave; replaced by what the users file says of him now
+ * @return false: log in again; *userp is as it was
+ *
+ * The file itself is looked at behind this call (20 times a second at most): its change counts from
+ * the next one on. Any thread.
+ */
+MUST_USE bool auth_user_stands(struct auth *auth, struct auth_user **userp);
 
 /* ---- exchanges ---- */
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mta/base/time.h"
+
 static void replace_users(struct auth *auth, struct auth_users *users)
 {
     pthread_mutex_lock(&auth->lock);
@@ -78,4 +80,14 @@ void auth_look_at_file(struct auth *auth)
         }
     }
     pthread_mutex_unlock(&auth->file_lock);
+}
+
+void auth_ask_to_look(struct auth *auth)
+{
+    enum { LOOKS_APART_MS = 50 }; /* a crowd of messages makes no crowd of looks */
+
+    if (auth->look_asked || time_monotonic_ms() - auth->looked_ms < LOOKS_APART_MS)
+        return;
+    auth->look_asked = true;
+    pthread_cond_signal(&auth->front_wakes);
 }

@@ -67,6 +67,8 @@ struct auth {
     struct auth_exchange *inbox, *timed, *hashes;
     size_t exchange_count;
     bool stopping;
+    bool look_asked;    /* the front thread is to look at the file */
+    uint64_t looked_ms; /* when it last did because of that */
     struct auth_users *users; /* NULL: none configured */
 
     pthread_mutex_t file_lock; /* the three below; held over file I/O */
@@ -95,5 +97,7 @@ void auth_exchange_free(struct auth *auth, struct auth_exchange *exchange);
 
 /* Reads the file again if it has changed since. */
 void auth_look_at_file(struct auth *auth);
+/* Lock held: the front thread is to do that soon, unless it just has. */
+void auth_ask_to_look(struct auth *auth);
 
 #endif

@@ -263,12 +263,26 @@ static struct auth_exchange *next_due(struct auth *auth)
     return NULL;
 }
 
+/* Lock held, but not meanwhile. */
+static void look_at_file(struct auth *auth)
+{
+    auth->look_asked = false;
+    auth->looked_ms = time_monotonic_ms();
+    pthread_mutex_unlock(&auth->lock);
+    auth_look_at_file(auth);
+    pthread_mutex_lock(&auth->lock);
+}
+
 void *auth_front_run(void *arg)
 {
     struct auth *auth = arg;
 
     pthread_mutex_lock(&auth->lock);
     while (!auth->stopping) {
+        if (auth->look_asked) {
+            look_at_file(auth);
+            continue;
+        }
         struct auth_exchange *exchange = next_due(auth);
         if (exchange == NULL)
             continue;

@@ -103,8 +103,9 @@ static const struct ctl_command commands[] = {
      "that\n"
      "users_file names; mtad notices by itself, with the next login.\n",
      0, CTL_USER_ADD, TAKES_NAME | TAKES_SENDERS},
-    {"user remove", "NAME", "Let NAME log in no more: sessions that it has end as they would.\n", 0,
-     CTL_USER_REMOVE, TAKES_NAME},
+    {"user remove", "NAME",
+     "Let NAME log in no more; its connections end with their next message.\n", 0, CTL_USER_REMOVE,
+     TAKES_NAME},
     {"user list", "", "Who may log in, and what each may send from.\n", 0, CTL_USER_LIST,
      TAKES_ALWAYS},
 };

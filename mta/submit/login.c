@@ -76,6 +76,15 @@ void login_tls_started(struct session *s, const struct tls_verdict *verdict)
     login_offer(s);
 }
 
+bool login_stands(struct session *s)
+{
+    if (s->login == NULL)
+        return true;
+    bool stands = auth_user_stands(s->worker->submit->auth, &s->login);
+    s->client.login = s->login->name;
+    return stands;
+}
+
 void login_free(struct session *s)
 {
     auth_cancel(&s->exchange);

@@ -61,6 +61,12 @@ void session_on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict,
     char text[REWRITE_ADDRESS_MAX];
     struct smtp_address sender;
     intake_abandon(&s->intake);
+    if (!login_stands(s)) {
+        session_refuse(verdict, 421,
+                       "4.7.0 The login of this connection holds no more (the user was removed, or "
+                       "has a new password): connect and log in again");
+        return;
+    }
     if (trust_of(s->listener, &s->client) == TRUST_NONE) {
         refuse_relaying(s, mail, verdict);
         return;

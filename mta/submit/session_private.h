@@ -59,6 +59,8 @@ const char *session_user(const struct session *s);
 void login_offer(struct session *s);
 /* TLS runs: what was known before is forgotten, what the certificate says is learnt. */
 void login_tls_started(struct session *s, const struct tls_verdict *verdict);
+/* Who has logged in may still do so, or nobody has; what he may send as is learnt anew. */
+MUST_USE bool login_stands(struct session *s);
 void login_free(struct session *s); /* also in the middle of an exchange */
 void login_on_auth(struct str mechanism, const struct str *initial, void *ctx);
 void login_on_auth_response(struct str base64, void *ctx);

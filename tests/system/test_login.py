@@ -3,6 +3,7 @@
 import shutil
 import smtplib
 import ssl
+import time
 
 import pytest
 
@@ -121,10 +122,22 @@ def test_tls_forgets_the_login(start):
 def test_users_and_certificates_change(start, tmp_path, certificate):
     mta = start()
     write_users(mta.folder.parent / "users", {"carla": "new"})
-    with under_tls(mta) as client:
+    with under_tls(mta) as client, under_tls(mta) as removed:
         assert client.login("carla", "new")[0] == 235
         code, _ = client.mail("carla@anywhere.example")
         assert code == 250
+        assert removed.login("carla", "new")[0] == 235
+        assert removed.mail("carla@anywhere.example")[0] == 250
+        write_users(mta.folder.parent / "users", {"dora": "other"})
+        for _ in range(100):  # the file is looked at behind each question
+            removed.docmd("RSET")
+            code, text = removed.docmd("MAIL FROM:<carla@anywhere.example>")
+            if code == 421:
+                break
+            assert code == 250
+            time.sleep(0.05)
+        assert code == 421 and text.startswith(b"4.7.0 The login of this connection holds no more"), text
+        write_users(mta.folder.parent / "users", {"carla": "new"})
     fresh = make_certificate(tmp_path / "fresh", "fresh.example")
     own = tmp_path / "own"
     own.mkdir()

@@ -23,6 +23,10 @@
     "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"                                                 \
     "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"                                                \
     "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+#define OTHER_SCRAM                                                                                \
+    "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"                                                 \
+    "AG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"                                                \
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 #define LINE(name) name "\t" HASH "\t" SCRAM "\n"
 
 static char folder[64], path[96];
@@ -81,6 +85,7 @@ struct login {
     enum auth_answer_kind kind;
     char user[64], name[64], challenge[256], text[128];
     uint64_t begun_ms, took_ms;
+    struct auth_user **keep; /* where to keep who is in, or NULL */
 };
 
 static void on_answer(const struct auth_answer *answer, void *ctx)
@@ -100,6 +105,8 @@ static void on_answer(const struct auth_answer *answer, void *ctx)
     login->done = true;
     login->kind = answer->kind;
     login->took_ms = time_monotonic_ms() - login->begun_ms;
+    if (login->keep != NULL && answer->user != NULL)
+        *login->keep = auth_user_ref(answer->user);
     snprintf(login->user, sizeof login->user, "%s", answer->user != NULL ? answer->user->name : "");
     snprintf(login->name, sizeof login->name, "%s", answer->name != NULL ? answer->name : "");
     snprintf(login->text, sizeof login->text, "%s", answer->text);
@@ -322,6 +329,75 @@ static void test_the_file_is_looked_at(void **state)
     assert_int_equal(log_in(&client, "user", "password").kind, AUTH_ACCEPTED);
 }
 
+/* The file is looked at behind the question: asked again and again, the answer becomes this one. */
+static void wait_until_stands(struct auth_user **user, bool wanted)
+{
+    uint64_t deadline_ms = time_monotonic_ms() + 10000;
+    while (auth_user_stands(auth, user) != wanted) {
+        assert_true(time_monotonic_ms() < deadline_ms);
+        (void)poll(NULL, 0, 5);
+    }
+}
+
+/* A connection that stays open is no way round the users file. */
+static void test_a_login_that_is_taken_back(void **state)
+{
+    static const char otherwise[] = "user\t" HASH "\t" SCRAM "\t@x.example\n";
+    static const char next_password[] = "user\t" HASH "\t" OTHER_SCRAM "\n";
+    const struct auth_client client = remote(10);
+    struct auth_user *user = NULL;
+    struct login login = {.keep = &user};
+    char error[256];
+    (void)state;
+
+    begin(&login, &client, "PLAIN", plain("user", "password"));
+    finish(&login, 1);
+    assert_non_null(user);
+    assert_true(auth_user_stands(auth, &user));
+    assert_null(user->senders);
+
+    write_file(otherwise);
+    for (int i = 0; i < 1000 && user->senders == NULL; i++) {
+        assert_true(auth_user_stands(auth, &user));
+        (void)poll(NULL, 0, 5);
+    }
+    assert_string_equal(user->senders, "@x.example");
+    write_file(next_password);
+    wait_until_stands(&user, false);
+    assert_string_equal(user->senders, "@x.example"); /* as it was */
+    write_file(otherwise);
+    wait_until_stands(&user, true);
+    write_file(LINE("user2"));
+    wait_until_stands(&user, false);
+    write_file(otherwise);
+    wait_until_stands(&user, true);
+    assert_int_equal(auth_set_users_file(auth, NULL, error, sizeof error), 0);
+    assert_false(auth_user_stands(auth, &user));
+
+    write_file(LINE("user") LINE("user2") LINE("app.example"));
+    assert_int_equal(auth_set_users_file(auth, path, error, sizeof error), 0);
+    auth_user_unref(&user);
+}
+
+/* Who has no password never logs in otherwise. */
+static void test_a_certificate_that_becomes_a_user(void **state)
+{
+    struct auth_client client = remote(11);
+    char text[AUTH_MECHANISMS_TEXT_MAX] = "";
+    (void)state;
+
+    client.name_count = 1;
+    client.names[0] = "new.example";
+    auth_mechanisms(auth, &client, text);
+    assert_null(strstr(text, "EXTERNAL"));
+    write_file(LINE("user") LINE("user2") LINE("new.example"));
+    for (int i = 0; i < 1000 && strstr(text, "EXTERNAL") == NULL; i++) {
+        (void)poll(NULL, 0, 5);
+        auth_mechanisms(auth, &client, text);
+    }
+    assert_non_null(strstr(text, "EXTERNAL"));
+}
+
 /* At each moment of an exchange, and all together. */
 static void test_owners_that_leave(void **state)
 {
@@ -379,6 +455,8 @@ int main(void)
         cmocka_unit_test(test_wrong_ones_take_longer_each_time),
         cmocka_unit_test(test_a_right_one_among_wrong_ones),
         cmocka_unit_test(test_the_file_is_looked_at),
+        cmocka_unit_test(test_a_login_that_is_taken_back),
+        cmocka_unit_test(test_a_certificate_that_becomes_a_user),
         cmocka_unit_test(test_owners_that_leave),
         cmocka_unit_test(test_many_right_ones_at_once),
     };
