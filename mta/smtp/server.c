@@ -217,12 +217,13 @@ static size_t line_max(const struct smtp_server *server)
     return auth ? SMTP_AUTH_LINE_MAX : SMTP_COMMAND_LINE_MAX;
 }
 
-static void refuse_line(struct smtp_server *server, uint16_t code, const char *text)
+static void refuse_line(struct smtp_server *server, struct str line, uint16_t code,
+                        const char *text)
 {
     if (server->state == SERVER_AUTH_RESPONSE)
         server_auth_line_fault(server, code, text);
     else
-        server_reply_fault(server, code, text);
+        server_refuse_unread(server, line, code, text);
 }
 
 /* @return false: the line is not complete yet */
@@ -237,9 +238,9 @@ static bool next_line(struct smtp_server *server)
     if (lf == NULL) {
         skip_line(server);
         if (max == SMTP_AUTH_LINE_MAX) /* RFC 4954 section 4 */
-            refuse_line(server, 500, "5.5.6 Authentication exchange line is too long");
+            refuse_line(server, now, 500, "5.5.6 Authentication exchange line is too long");
         else
-            refuse_line(server, 500, "5.5.2 Line too long");
+            refuse_line(server, now, 500, "5.5.2 Line too long");
         return true;
     }
     struct str line = {now.p, (size_t)(lf - now.p)};
@@ -248,7 +249,7 @@ static bool next_line(struct smtp_server *server)
      * commands that this peer took for content (CVE-2023-51764). A bare CR is refused with the
      * control bytes. */
     if (line.len == 0 || line.p[line.len - 1] != '\r') {
-        refuse_line(server, 500, "5.5.2 Line must end with CRLF");
+        refuse_line(server, line, 500, "5.5.2 Line must end with CRLF");
         return true;
     }
     line.len--;

@@ -257,12 +257,20 @@ static bool has_control_byte(struct str line)
     return false;
 }
 
+void server_refuse_unread(struct smtp_server *server, struct str line, uint16_t code,
+                          const char *text)
+{
+    server_reply_fault(server, code, text);
+    if (str_starts_nocase(line, STR("BDAT")))
+        server_end(server);
+}
+
 void server_command(struct smtp_server *server, struct str line)
 {
     struct str name = {line.p, 0};
 
     if (has_control_byte(line)) {
-        server_reply_fault(server, 500, "5.5.2 Control byte in command");
+        server_refuse_unread(server, line, 500, "5.5.2 Control byte in command");
         return;
     }
     while (name.len < line.len && line.p[name.len] != ' ')

@@ -124,6 +124,10 @@ void server_auth_line_fault(struct smtp_server *server, uint16_t code, const cha
 
 /* Handle one complete command line, without its line end. */
 void server_command(struct smtp_server *server, struct str line);
+/* A line that begins so cannot be read as a command: a fault. Behind a BDAT octets follow, and nobody
+ * knows how many: that ends the session, so that content is not taken for commands. */
+void server_refuse_unread(struct smtp_server *server, struct str line, uint16_t code,
+                          const char *text);
 void server_mail(struct smtp_server *server, struct str args);
 void server_rcpt(struct smtp_server *server, struct str args);
 

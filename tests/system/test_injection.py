@@ -43,9 +43,10 @@ def test_replies_and_log(start_mta, log):
     for evil in EVIL:
         replies = said(mta, [
             f"EHLO {evil}", f"HELO {evil}", evil, f"NOOP {evil}", f"VRFY {evil}", f"HELP {evil}", f"RSET {evil}", f"AUTH {evil}",
-            f"AUTH PLAIN {evil}", f"BDAT {evil}", f"MAIL FROM:<{evil}@b.example>", f"MAIL FROM:<a@b.example> {evil}",
+            f"AUTH PLAIN {evil}", f"MAIL FROM:<{evil}@b.example>", f"MAIL FROM:<a@b.example> {evil}",
             f"MAIL FROM:<a@b.example> AUTH={evil}", f"MAIL FROM:<a@b.example> SIZE={evil}", f"MAIL FROM:{evil}",
-            "RSET", "MAIL FROM:<a@b.example>", f"RCPT TO:<{evil}@b.example>", f"RCPT TO:<a@{evil}>", f"RCPT TO:<a@b> {evil}"])
+            "RSET", "MAIL FROM:<a@b.example>", f"RCPT TO:<{evil}@b.example>", f"RCPT TO:<a@{evil}>", f"RCPT TO:<a@b> {evil}",
+            f"BDAT {evil}"])  # may be the last that is read
         assert MARK.encode() not in replies, replies
         assert replies.endswith(b"\r\n") and re.fullmatch(rb"(\d\d\d[ -][ -~]*\r\n)+", replies), replies
     mta.signal(15)

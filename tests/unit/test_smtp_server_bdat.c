@@ -75,6 +75,14 @@ static const struct talk {
      "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
     {ENVELOPE "BDAT 5LAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 501",
      "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    /* a line that is no command at all */
+    {ENVELOPE "BDAT 22 LAST\nMAIL FROM:<evil@x>\r\n", "250 250 250 500",
+     "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    {ENVELOPE "BDAT\t22 LAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 500",
+     "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    {ENVELOPE "BDAT 1\r\nxbdat 22\rLAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 250 500",
+     BEGUN "reset;quit;", "x"},
+    {"BDAT 22\nMAIL FROM:<evil@x>\r\n", "500", "quit;", ""},
     /* too big: known before the octets come */
     {ENVELOPE "BDAT 9223372036854775807 LAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 552",
      "ehlo c;mail a@b;rcpt c@d;reset;", ""},
@@ -271,6 +279,24 @@ static void test_bounds(void **state)
     peer_close(&peer);
 }
 
+/* Nor is what follows a BDAT line without end taken for commands. */
+static void test_endless_line(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer_greet(&peer);
+    peer_give_text(&peer, ENVELOPE "BDAT 22");
+    for (int i = 0; i < 300; i++)
+        peer_give_text(&peer, "          ");
+    peer_give_text(&peer, "\r\nMAIL FROM:<evil@x>\r\n");
+    peer_expect_codes(&peer, "220 250 250 250 500");
+    peer_expect_events(&peer, "ehlo c;mail a@b;rcpt c@d;reset;quit;");
+    peer_close(&peer);
+}
+
 static void test_where_it_stands(void **state)
 {
     struct smtp_server_options options = peer_options();
@@ -303,13 +329,10 @@ static void test_where_it_stands(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_talks),
-        cmocka_unit_test(test_every_mix_of_line_ends),
-        cmocka_unit_test(test_nul),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_owner_refuses),
-        cmocka_unit_test(test_where_it_stands),
+        cmocka_unit_test(test_talks),        cmocka_unit_test(test_every_mix_of_line_ends),
+        cmocka_unit_test(test_nul),          cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_bounds),       cmocka_unit_test(test_owner_refuses),
+        cmocka_unit_test(test_endless_line), cmocka_unit_test(test_where_it_stands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
