@@ -187,12 +187,19 @@ static enum address_item read_angle(struct cursor *c, struct address *address)
     return item;
 }
 
+/* RFC 2047 section 5: such a word stands in a display name, never in an address. */
+static bool is_encoded_word(struct str word)
+{
+    return word.len > 4 && memcmp(word.p, "=?", 2) == 0 &&
+           memcmp(word.p + word.len - 2, "?=", 2) == 0;
+}
+
 /* Without angle brackets, what was passed over must be an address and nothing else. */
 static enum address_item read_bare(struct str passed, bool has_at, struct address *address)
 {
     struct cursor c = {passed, 0};
     enum address_item item = take_address(&c, address);
-    if (item == ADDRESS_LOCAL && address->local.p[0] == '"')
+    if (item == ADDRESS_LOCAL && (address->local.p[0] == '"' || is_encoded_word(address->local)))
         return ADDRESS_WORDS; /* a display name without its address */
     if (item != ADDRESS_BAD && c.at == passed.len)
         return item;

@@ -32,6 +32,9 @@ static const struct row {
     {"\"root\"", "w"}, /* a display name alone */
     {"<\"root\">", "<l:\"root\">"},
     {"John Doe", "w"},
+    {"=?utf-8?q?J=C3=B6rg?=", "w"}, /* likewise, encoded */
+    {"=?utf-8?q?J=C3=B6rg?= <a@b>", "<m:a@b>"},
+    {"=?utf-8?q?Doe?=, =?utf-8?q?J=C3=B6rg?= <root>", "w <l:root>"},
     {"Doe, John <a@b>", "l:Doe <m:a@b>"},
     {"Team: a@b, root; c@d", "m:a@b l:root m:c@d"},
     {"root: a@b;", "m:a@b"}, /* a group's name */
