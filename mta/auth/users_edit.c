@@ -148,7 +148,8 @@ static int sync_folder(const char *path)
     return rc;
 }
 
-/* Root keeps the owner of the former file, and gives a new one to the group that is to read it. */
+/* Root keeps the owner of the former file, and gives a new one to the group that is to read it.
+ * Others keep the group: without it mtad could not read the file any more. */
 static int set_owner(const struct open_file *file, const struct auth_edit *edit, int fd)
 {
     bool fresh = file->info.st_size == 0;
@@ -156,7 +157,11 @@ static int set_owner(const struct open_file *file, const struct auth_edit *edit,
 
     if (fchmod(fd, 0640) != 0)
         return -1;
-    return geteuid() == 0 ? fchown(fd, file->info.st_uid, group) : 0;
+    if (geteuid() == 0)
+        return fchown(fd, file->info.st_uid, group);
+    int rc = fchown(fd, (uid_t)-1, group);
+    return fresh ? 0
+                 : rc; /* of a new one the group may be out of reach: who runs mtad can mend it */
 }
 
 static int replace(struct open_file *file, const struct auth_edit *edit, struct str text)

@@ -23,7 +23,8 @@ enum auth_edit_result { AUTH_EDIT_FAILED = -1, AUTH_EDIT_ADDED, AUTH_EDIT_CHANGE
  * @param senders  patterns; count 0: any, or those that the user has already. One "*" takes a limit away.
  * @return ADDED, CHANGED, or FAILED with a line in error
  *
- * Makes the file, with mode 0640. Synced once it returns. Tenths of a second of CPU.
+ * Makes the file, with mode 0640; the group of a former one stays, and where that is not permitted
+ * the change fails. Synced once it returns. Tenths of a second of CPU.
  */
 MUST_USE enum auth_edit_result auth_edit_add(const struct auth_edit *edit, struct str name,
                                              struct str password, const char *const *senders,

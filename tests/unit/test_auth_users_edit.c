@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +208,38 @@ static void test_a_link_stays_one(void **state)
     assert_int_equal(unlink(link_path), 0);
 }
 
+/* An admin who is not root, but of the group that mtad reads the file by. */
+static void test_the_group_stays(void **state)
+{
+    enum { ADMIN = 5001, OWN_GROUP = 5001, READERS = 5002, STRANGERS = 5003 };
+    const gid_t groups[] = {READERS};
+    struct stat info;
+    (void)state;
+
+    if (geteuid() != 0)
+        skip();
+    for (gid_t group = READERS; group <= STRANGERS; group++) {
+        write_file("zoe\t" HASH "\t" SCRAM "\n");
+        assert_int_equal(chown(path, 0, group), 0);
+        assert_int_equal(chmod(path, 0644), 0);
+        assert_int_equal(chown(folder, ADMIN, OWN_GROUP), 0);
+        pid_t admin = fork();
+        assert_true(admin >= 0);
+        if (admin == 0) {
+            bool is_admin =
+                setgroups(1, groups) == 0 && setgid(OWN_GROUP) == 0 && setuid(ADMIN) == 0;
+            _exit(is_admin && add("bob", "secret", NULL) == AUTH_EDIT_ADDED ? 0 : 1);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(admin, &status, 0), admin);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), group == READERS ? 0 : 1);
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(info.st_gid, group);
+        assert_int_equal(strstr(read_file(), "bob") != NULL, group == READERS);
+    }
+}
+
 /* Processes that all add at once lose nothing, and readers always see a whole file. */
 static void test_many_writers(void **state)
 {
@@ -245,6 +278,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_refused, start, stop),
         cmocka_unit_test_setup_teardown(test_a_faulty_file_is_left_alone, start, stop),
         cmocka_unit_test_setup_teardown(test_a_link_stays_one, start, stop),
+        cmocka_unit_test_setup_teardown(test_the_group_stays, start, stop),
         cmocka_unit_test_setup_teardown(test_many_writers, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
