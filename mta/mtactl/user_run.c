@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,14 @@ struct typed {
     size_t len;
 };
 
+/* A signal that ends us, which has come while nothing that was typed is shown. */
+static volatile sig_atomic_t ending;
+
+static void on_ending(int number)
+{
+    ending = number;
+}
+
 /* One line, read without stdio: it would keep a copy. @return NULL, or what is wrong */
 static const char *read_line(struct typed *typed)
 {
@@ -39,7 +48,7 @@ static const char *read_line(struct typed *typed)
         if (typed->len == sizeof typed->text)
             return "the password is too long";
         ssize_t n = read(STDIN_FILENO, typed->text + typed->len, sizeof typed->text - typed->len);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR && ending == 0)
             continue;
         if (n < 0)
             return strerror(errno);
@@ -57,20 +66,32 @@ static const char *read_line(struct typed *typed)
     return NULL;
 }
 
-/* At a terminal: asked for, not shown. */
+/* At a terminal: asked for, not shown. Who interrupts it gets his terminal back as it was. */
 static const char *ask_line(const char *prompt, struct typed *typed)
 {
+    static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    enum { SIGNALS = sizeof signals / sizeof signals[0] };
+    const struct sigaction note = {.sa_handler = on_ending};
+    struct sigaction former[SIGNALS];
     struct termios before, quiet;
 
     if (tcgetattr(STDIN_FILENO, &before) != 0)
         return strerror(errno);
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
+    for (size_t i = 0; i < SIGNALS; i++)
+        (void)sigaction(signals[i], &note, &former[i]);
     (void)fputs(prompt, stderr);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     const char *fault = read_line(typed);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     (void)fputc('\n', stderr);
+    for (size_t i = 0; i < SIGNALS; i++)
+        (void)sigaction(signals[i], &former[i], NULL);
+    if (ending != 0) {
+        explicit_bzero(typed, sizeof *typed);
+        (void)raise(ending);
+    }
     return fault;
 }
 

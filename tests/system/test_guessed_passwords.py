@@ -1,8 +1,12 @@
 """Guesses are answered late, and the right password all the same soon; mtactl user, while mtad runs."""
 
 import concurrent.futures
+import os
+import pty
+import signal
 import smtplib
 import subprocess
+import termios
 import time
 
 import pytest
@@ -70,3 +74,32 @@ def test_users_come_and_go(mta, tmp_path):
     told = mta.log() + (tmp_path / "users").read_text()
     for secret in ("a pass phrase", "another", plain("dora", "another")):
         assert secret not in told
+
+
+@pytest.mark.parametrize("end", [b"\x03", signal.SIGTERM], ids=["interrupted", "terminated"])
+def test_a_terminal_shows_what_is_typed_afterwards(mta, end):
+    """Asked for a password, which is not shown, somebody thinks better of it."""
+    ours, theirs = pty.openpty()
+
+    def echoes():
+        return bool(termios.tcgetattr(theirs)[3] & termios.ECHO)
+
+    with subprocess.Popen([mta.program("mtactl"), "--config", str(mta.config_path), "user", "add", "dora"], stdin=theirs,
+                          stdout=theirs, stderr=theirs, start_new_session=True, env=mta.environment(),
+                          preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR))) as asking:  # its own terminal
+        shown, deadline = b"", time.monotonic() + 20
+        while b"Password: " not in shown:
+            shown += os.read(ours, 1000)
+        while echoes():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.write(ours, b"half a pass")
+        if end == b"\x03":
+            os.write(ours, end)
+        else:
+            asking.send_signal(end)
+        assert asking.wait(20) == (-signal.SIGINT if end == b"\x03" else -end)
+        assert echoes()
+    os.close(ours)
+    os.close(theirs)
+    assert user(mta, "list")[1].split() == ["bob", "*", "eve", "*"]
