@@ -287,10 +287,14 @@ static void on_end(enum stream_end end, const char *text, void *ctx)
     struct session *s = ctx;
     if (s->over)
         return;
-    if (end == STREAM_END_TLS || s->handshaking || smtp_server_in_data(s->server))
+    /* Who guesses passwords and leaves before he is told is to be seen too. */
+    bool guessing = s->exchange != NULL && end != STREAM_END_EOF;
+    if (end == STREAM_END_TLS || s->handshaking || smtp_server_in_data(s->server) || guessing)
         log_event(s->worker->submit->log, LOG_LEVEL_INFO, "reject", LOG_T("address", s->address),
                   LOG_T("helo", s->helo), LOG_T("text", text),
-                  LOG_T("stage", s->handshaking ? "tls" : "session"));
+                  LOG_T("stage", s->handshaking ? "tls"
+                                 : guessing     ? "auth"
+                                                : "session"));
     if (end != STREAM_END_EOF || s->handshaking) {
         session_end(s, false);
         return;

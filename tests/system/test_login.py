@@ -101,6 +101,7 @@ def test_client_leaves_while_it_waits(start):
         client = under_tls(mta)
         client.send("AUTH PLAIN " + plain("anna", "wrong") + "\r\n")
         client.close()
+    mta.wait_event("reject", 3, stage="auth", address="127.0.0.1")
     with under_tls(mta) as client:
         assert client.login("bert", SECRET + "2")[0] == 235
 
