@@ -151,7 +151,7 @@ void auth_drop_token(struct auth_exchange *exchange)
 /* Lock held. */
 void auth_exchange_free(struct auth *auth, struct auth_exchange *exchange)
 {
-    drop_token(exchange);
+    auth_drop_token(exchange);
     mechanism_free(&exchange->mechanism);
     auth_users_unref(&exchange->users);
     for (size_t i = 0; i < exchange->client.name_count; i++)
@@ -163,7 +163,7 @@ void auth_exchange_free(struct auth *auth, struct auth_exchange *exchange)
 
 static void set_token(struct auth_exchange *exchange, struct str base64)
 {
-    drop_token(exchange);
+    auth_drop_token(exchange);
     /* One octet more than allowed is enough to be refused. */
     size_t len = base64.len <= AUTH_TOKEN_MAX_BYTES ? base64.len : AUTH_TOKEN_MAX_BYTES + 1;
     exchange->token = str_dup((struct str){base64.p, len});
@@ -262,7 +262,8 @@ static const char *text_of(const struct auth_exchange *exchange)
     case AUTH_UNKNOWN:
         return "this mechanism is not offered here; EHLO lists those that are";
     case AUTH_BUSY:
-        return "too many logins fail for this user or address; try again in a second";
+        return "too many logins at once for this user, this address or the server; try again in a "
+               "second";
     }
     unreachable_bug();
 }

@@ -92,6 +92,8 @@ void *auth_hasher_run(void *auth);
 void auth_put(struct auth *auth, struct auth_exchange *exchange, enum auth_place place);
 void auth_take_out(struct auth *auth, struct auth_exchange *exchange); /* of its list, if in one */
 void auth_exchange_free(struct auth *auth, struct auth_exchange *exchange);
+/* Wiped, and its memory given back: an exchange may last for long after it. No lock. */
+void auth_drop_token(struct auth_exchange *exchange);
 
 /* ---- auth_file.c ---- */
 

@@ -187,7 +187,7 @@ static enum auth_place step(struct auth *auth, struct auth_exchange *exchange)
         return follow(auth, exchange, mechanism_step(exchange->mechanism, NULL));
     struct str text = {exchange->token, exchange->token_len};
     bool valid = text.len <= AUTH_TOKEN_MAX_BYTES && base64_decode(text, bytes, &token.len);
-    explicit_bzero(exchange->token, exchange->token_len);
+    auth_drop_token(exchange);
     enum mechanism_next next =
         valid ? mechanism_step(exchange->mechanism, &token) : MECHANISM_MALFORMED;
     explicit_bzero(bytes, sizeof bytes);
