@@ -3,6 +3,7 @@
  * The header section is collected first (bounded), completed once (trace field; what a submission
  * lacks), and everything behind it flows on to the writer in pieces, hashed for DKIM as it passes:
  * signed bytes = stored bytes = wire bytes. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,7 @@ void intake_drop_recipients(struct intake *intake, size_t count)
 {
     /* NOLINTBEGIN(clang-analyzer-unix.Malloc): not seen: the last HASH_DEL takes the table along */
     while (intake->recipient_count > count) {
+        assert(intake->recipients != NULL); /* as many as are counted */
         struct UT_hash_table *table = intake->recipients->hh.tbl;
         struct recipient *last = ELMT_FROM_HH(table, table->tail);
         unkeep(intake, RECIPIENT_BYTES + strlen(last->address) + strlen(last->domain));
