@@ -98,10 +98,10 @@ static const struct ctl_command commands[] = {
     {"user add", "NAME [--sender PATTERN]...",
      "Let NAME log in, or give it a new password. The password is read from standard input, one\n"
      "line, and kept as hashes only. PATTERN is an address, @domain or *: what NAME may send "
-     "from;\n"
-     "without any: everything, or what it was allowed before. Works without mtad, in the file "
-     "that\n"
-     "users_file names; mtad notices by itself, with the next login.\n",
+     "as,\n"
+     "in the envelope and in From; without any: everything, or what it was allowed before. Works\n"
+     "without mtad, in the file that users_file names; mtad notices by itself, with the next "
+     "login.\n",
      0, CTL_USER_ADD, TAKES_NAME | TAKES_SENDERS},
     {"user remove", "NAME",
      "Let NAME log in no more; its connections end with their next message.\n", 0, CTL_USER_REMOVE,
