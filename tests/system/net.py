@@ -15,13 +15,9 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _setns(path):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        if _libc.setns(fd, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns " + path)
-    finally:
-        os.close(fd)
+def _setns(fd):
+    if _libc.setns(fd, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 class Host:
@@ -60,11 +56,17 @@ class Host:
     @contextlib.contextmanager
     def entered(self):
         """Sockets that this thread makes inside the block belong to this host."""
-        _setns(f"/proc/{self.pid}/ns/net")
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)  # opened now: later it would be the host's
+        there = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
         try:
-            yield self
+            _setns(there)
+            try:
+                yield self
+            finally:
+                _setns(own)
         finally:
-            _setns(f"/proc/{os.getpid()}/ns/net")
+            os.close(own)
+            os.close(there)
 
     def close(self):
         self._holder.stdin.close()
