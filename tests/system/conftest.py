@@ -47,6 +47,23 @@ def start_mta(tmp_path, closing):
     return start
 
 
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory):
+    """As start_mta, for all tests of a module: a start costs more than most cases. What one test leaves in the queue or
+    the log the next one finds there."""
+    running = []
+
+    def start(config=None, **options):
+        mta = Mta(tmp_path_factory.mktemp("shared"), config, **options)
+        running.append(mta)
+        return mta.start()
+
+    yield start
+    for mta in reversed(running):
+        mta.stop()
+        shutil.rmtree(mta.folder.parent, ignore_errors=True)
+
+
 @pytest.fixture
 def start_peer(closing):
     """start_peer(script=[...], ...) -> a running scripted SMTP server (peer.py)."""

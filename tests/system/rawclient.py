@@ -6,10 +6,31 @@ import ssl
 CONTEXT = ssl._create_unverified_context()
 
 
+class Door:
+    """A listener of an Mta other than its first: what Raw connects to. `to`: (address, port), or the path of a socket."""
+
+    def __init__(self, to, source=None):
+        self.to, self.source = to, source
+
+    def connect(self, timeout=20):
+        path = isinstance(self.to, str)
+        sock = socket.socket(socket.AF_UNIX if path else socket.AF_INET6 if ":" in self.to[0] else socket.AF_INET)
+        sock.settimeout(timeout)
+        try:
+            if self.source:
+                sock.bind((self.source, 0))
+            sock.connect(self.to)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
 class Raw:
     def __init__(self, mta, timeout=20, greet=True):
         self.sock = mta.connect(timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.tls = None
         if greet:
@@ -58,14 +79,14 @@ class Raw:
             self.command(f"RCPT TO:<{recipient}>", 250)
         self.command("DATA", 354)
 
-    def starttls(self):
+    def starttls(self, context=CONTEXT):
         self.command("STARTTLS", 220)
-        self.handshake()
+        self.handshake(context)
 
-    def handshake(self):
-        self.sock = CONTEXT.wrap_socket(self.sock)
+    def handshake(self, context=CONTEXT):
+        self.sock = context.wrap_socket(self.sock)
 
-    def at_end(self, seconds=5):
+    def at_end(self, seconds=20):
         """Does the server close? What it still says is thrown away."""
         self.sock.settimeout(seconds)
         try:

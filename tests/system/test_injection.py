@@ -12,9 +12,14 @@ from rawclient import Raw
 MARK = "Xq7Injected"
 EVIL = [  # what may stand in an argument; the rest of a line that has it is refused or defused
     f"a\rReceived: {MARK}", f"a\n250 {MARK}", f"a\x00{MARK}", f"a\x1b[2J{MARK}", f"a\x0b{MARK}", f"a\x85{MARK}",
-    f"a\u2028{MARK}", f"a\x7f{MARK}", f"a\xff{MARK}", f"a) by evil.example (x; {MARK}", f'a"}},{{"event":"accept","x":"{MARK}',
+    f"a\u2028{MARK}", f"a\u202e{MARK}", f"a\x7f{MARK}", f"a\xff{MARK}", f"a) by evil.example (x; {MARK}", f'a"}},{{"event":"accept","x":"{MARK}',
     f"a\t{MARK}", f"%s%n{MARK}", f"a event=accept id={MARK}", f"<a>{MARK}", f"\\{MARK}", f"(({MARK}", f"=?utf-8?q?=0D=0A{MARK}?=",
 ]
+
+
+def octets(line):
+    """Each character its octet; what is beyond them in UTF-8."""
+    return line.encode("latin-1") if max(line) <= "\xff" else line.encode()
 
 
 TEXT_VALUE = re.compile(rb' ([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "]*)')
@@ -24,7 +29,7 @@ TEXT_LINE = re.compile(rb"\S+ [a-z]+ [a-z]+(?:" + TEXT_VALUE.pattern + rb")*")
 def said(mta, lines):
     """All that a session answers to these lines."""
     with Raw(mta) as client:
-        client.send(b"".join(line.encode("latin-1", "ignore") + b"\r\n" for line in lines) + b"QUIT\r\n")
+        client.send(b"".join(octets(line) + b"\r\n" for line in lines) + b"QUIT\r\n")
         client.sock.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: client.sock.recv(65536), b""))
 
@@ -71,7 +76,7 @@ def test_trace_field(start_mta, start_peer, to_peer):
     sent = 0
     for evil in EVIL:
         with Raw(mta) as client:
-            client.send(f"EHLO {evil}".encode("latin-1", "ignore") + b"\r\n")
+            client.send(octets(f"EHLO {evil}") + b"\r\n")
             if client.reply()[0] != 250:
                 client.sock.settimeout(2)
                 client.send(b"RSET\r\n")
@@ -108,3 +113,11 @@ def test_quoted_addresses(start_mta, start_peer, to_peer):
     mta.wait_empty()
     assert sorted(got.sender for got in peer.messages) == sorted(mailboxes)
     assert sorted(got.recipients[0] for got in peer.messages) == sorted(mailboxes)
+    for mailbox in mailboxes:  # nor does the field that is made of the sender become two
+        mta.submit(["bert@dest.example"], b"Subject: x\r\n\r\nbody\r\n", sender=mailbox)
+    mta.wait_empty()
+    for got in peer.messages[len(mailboxes):]:
+        head = got.content.split(b"\r\n\r\n")[0].split(b"\r\n")
+        assert [line for line in head if line.startswith(b"From:")] == [f"From: {got.sender}".encode()]
+        assert sorted(line.split(b":")[0] for line in head if line[:1] not in b" \t") == [
+            b"Date", b"From", b"Message-ID", b"Received", b"Subject"]

@@ -1,107 +1,150 @@
-"""network x AUTH x TLS x cleartext_auth x role x login x sender: who has no right gets no message in, not a single one."""
+"""network x AUTH x TLS x cleartext_auth x role x login x certificate x sender: who has no right gets no message in, not a
+single one."""
 
+import collections
 import itertools
-import socket
+import os
+import pathlib
 import ssl
 
-from logins import plain, write_users
-from mta import free_port
+import pytest
+
+import net
+from logins import Authority, plain, write_users
+from rawclient import Door, Raw
 
 AUTH = ("off", "optional", "required")
 TLS = ("off", "optional", "required", "implicit")
 CLEARTEXT = ("never", "loopback")
 ROLES = ("submission", "relay")
-TRUSTED, STRANGER = "127.0.0.1", "127.0.0.9"
-CONTEXT = ssl._create_unverified_context()
+Client = collections.namedtuple("Client", "address trusted local certificate")
+CLIENTS = {
+    "this machine": Client("127.0.0.1", True, True, None),
+    "this machine, not trusted": Client("127.0.0.9", False, True, None),
+    "network": Client("192.0.2.1", True, False, None),
+    "stranger": Client("198.51.100.1", False, False, None),
+    "IPv6 network": Client("2001:db8::1", True, False, None),
+    "IPv6 stranger": Client("2001:db8:1::1", False, False, None),
+    "socket": Client(None, True, True, None),  # who may open it is the file system's matter
+    "MTA with a trusted name": Client("198.51.100.1", False, False, "relay.mta.example"),
+    "MTA with another name": Client("198.51.100.1", False, False, "relay.other.example"),
+}
+OWN, OTHER, NOBODY = "anna@sender.example", "eve@sender.example", ""
 
 
-class Client:
-    def __init__(self, port, source):
-        self.sock = socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0))
-        self.file = None
+# What must be. Written down from the promise, not from the code.
 
-    def tls(self):
-        self.sock = CONTEXT.wrap_socket(self.sock)
-
-    def reply(self):
-        text = b""
-        while True:
-            data = self.sock.recv(4096)
-            assert data, text
-            text += data
-            lines = text.split(b"\r\n")
-            if lines[-1] == b"" and lines[-2][3:4] == b" ":
-                return int(lines[-2][:3]), text.decode()
-
-    def ask(self, line):
-        self.sock.sendall(line.encode() + b"\r\n")
-        return self.reply()
+def may_log_in(listener, client, encrypted):
+    in_clear = listener["cleartext_auth"] == "loopback" and client.local
+    tls_first = listener["tls"] == "required" and client.address
+    return listener["auth"] != "off" and (encrypted or (in_clear and not tls_first))
 
 
-def expected(listener, source, encrypted, logged_in, sender):
-    """What MAIL gets. Written down from the promise, not from the code."""
-    able = listener["auth"] != "off" and (
-        encrypted or (listener["cleartext_auth"] == "loopback" and listener["tls"] != "required"))
-    if listener["tls"] == "required" and not encrypted:
-        return able, "530 5.7.0"
-    logged_in = logged_in and able
-    if not (logged_in or (source == TRUSTED and listener["auth"] != "required")):
-        hope = listener["auth"] != "off" and (able or listener["tls"] != "off")
-        return able, "530 5.7.0" if hope else "554 5.7.1"
-    if logged_in and sender != "anna@sender.example":
-        return able, "553 5.7.1"
-    return able, "250 2.1.0"
+def expected(listener, client, encrypted, logged_in, sender):
+    """The reply to MAIL."""
+    if listener["tls"] == "required" and client.address and not encrypted:
+        return "530 5.7.0"
+    known = client.trusted or (encrypted and client.certificate == "relay.mta.example")
+    if not (logged_in or (known and listener["auth"] != "required")):
+        hope = listener["auth"] != "off" and (listener["tls"] != "off" or may_log_in(listener, client, encrypted))
+        return "530 5.7.0" if hope else "554 5.7.1"
+    return "553 5.7.1" if logged_in and sender == OTHER else "250 2.1.0"
 
 
-def run_case(listener, source, encrypted, login, sender):
-    able, wanted = expected(listener, source, encrypted, login, sender)
-    client = Client(listener["port"], source)
-    case = (listener, source, encrypted, login, sender)
-    with client.sock:
-        if listener["tls"] == "implicit":
-            client.tls()
-        assert client.reply()[0] == 220, case
-        code, text = client.ask("EHLO client.sender.example")
-        if encrypted and listener["tls"] != "implicit":
-            assert client.ask("STARTTLS")[0] == 220, case
-            client.tls()
-            code, text = client.ask("EHLO client.sender.example")
-        assert (" PLAIN" in text) == able, (case, text)
-        if login:
-            code, text = client.ask("AUTH PLAIN " + plain("anna", "secret"))
-            assert code == 235 if able else code in (502, 538), (case, text)
-        code, text = client.ask(f"MAIL FROM:<{sender}>")
-        assert text.startswith(wanted), (case, wanted, text)
-        accepted = wanted == "250 2.1.0"
-        refused = 530 if listener["tls"] == "required" and not encrypted else 503
-        assert client.ask("RCPT TO:<bert@dest.example>")[0] == (250 if accepted else refused), case
-        if not accepted:
-            assert client.ask("DATA")[0] == refused, case
-            client.sock.sendall(b"BDAT 6 LAST\r\nX: y\r\n")
-            assert client.reply()[0] == refused, case
-    return accepted
+class Case:
+    """One client at one listener: one session, in clear and under TLS."""
+
+    def __init__(self, listener, name):
+        self.listener, self.client = listener, CLIENTS[name]
+        self.about = (listener["auth"], listener["tls"], listener["cleartext_auth"], listener["role"], name)
+        self.raw = None
+        self.seen = set()  # the replies to MAIL
+
+    def run(self, context):
+        address, tls = self.client.address, self.listener["tls"]
+        implicit = tls == "implicit" and address
+        with Raw(Door((address, self.listener["port"]) if address else self.listener["path"], address), greet=False) as self.raw:
+            if implicit:
+                self.raw.handshake(context)
+            self.raw.expect(220)
+            if not implicit:
+                self.try_all(encrypted=False, senders=(OWN, NOBODY))
+            if tls != "off" and address:
+                if not implicit:
+                    self.raw.starttls(context)
+                self.try_all(encrypted=True, senders=(NOBODY,))
+        return self.seen
+
+    def try_all(self, encrypted, senders):
+        """Everything at this level of TLS, before and after a login. Five refusals of MAIL are allowed in a session."""
+        able = may_log_in(self.listener, self.client, encrypted)
+        announced = self.raw.command("EHLO client.sender.example", 250)
+        assert (" PLAIN" in announced) == able, (self.about, encrypted, announced)
+        for sender in senders:
+            self.mail(encrypted, False, sender)
+        later = not encrypted and self.listener["auth"] != "off" and self.listener["tls"] != "off"
+        self.raw.command("AUTH PLAIN " + plain("anna", "secret"), 235 if able else 538 if later else 502)
+        for sender in (OWN, OTHER, NOBODY) if able else (OWN,):
+            self.mail(encrypted, able, sender)
+
+    def mail(self, encrypted, logged_in, sender):
+        wanted = expected(self.listener, self.client, encrypted, logged_in, sender)
+        code, text = self.raw.command(f"MAIL FROM:<{sender}>")
+        assert f"{code} {text}".startswith(wanted), (self.about, encrypted, logged_in, sender, wanted, code, text)
+        self.seen.add(wanted)
+        if code == 250:
+            self.raw.command("RCPT TO:<bert@dest.example>", 250)
+            self.raw.command("RSET", 250)
+        elif sender == OWN:
+            refused = 530 if self.listener["tls"] == "required" and self.client.address and not encrypted else 503
+            self.raw.command("RCPT TO:<bert@dest.example>", refused)
+            self.raw.command("DATA", refused)
+            self.raw.command("BDAT 6 LAST\r\nX: y", refused)
 
 
-def test_matrix(start_mta, certificate, tmp_path):
-    write_users(tmp_path / "users", {"anna": ("secret", ["anna@sender.example"])})
-    listeners = [{"auth": auth, "tls": tls, "cleartext_auth": cleartext, "role": role, "trusted": [TRUSTED],
-                  "address": [f"127.0.0.1:{free_port()}"]}
-                 for auth, tls, cleartext, role in itertools.product(AUTH, TLS, CLEARTEXT, ROLES)
-                 if not (auth == "required" and tls == "off" and cleartext == "never")  # refused: nobody could log in
-                 and not (role == "relay" and cleartext == "never")]
-    mta = start_mta({"tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
-                     "users_file": str(tmp_path / "users"), "listeners": listeners}, wait=False)
-    mta.port = int(listeners[0]["address"][0].rsplit(":", 1)[1])
-    mta.start()
+def tls_context(authority, name):
+    context = ssl._create_unverified_context()
+    if name:
+        context.load_cert_chain(*authority.sign(name))
+    return context
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A socket's address has 108 octets."""
+    link = pathlib.Path(f"/tmp/mta-test-{os.getpid()}")
+    link.symlink_to(tmp_path)
+    yield link
+    link.unlink()
+
+
+def test_matrix(start_mta, certificate, closing, tmp_path, short):
+    write_users(tmp_path / "users", {"anna": ("secret", [OWN])})
+    authority = Authority(tmp_path / "ca")
+    contexts = {name: tls_context(authority, name) for name in {client.certificate for client in CLIENTS.values()}}
+    host = closing(net.Host("mta"))
+    for address in {client.address for client in CLIENTS.values() if client.address and not client.address.startswith("127.")}:
+        host.run("ip", "address", "add", address + ("/128" if ":" in address else "/32"), "dev", "lo")
+    listeners = []
+    for number, (auth, tls, cleartext, role) in enumerate(itertools.product(AUTH, TLS, CLEARTEXT, ROLES)):
+        if auth == "required" and tls == "off" and cleartext == "never":
+            continue  # refused: nobody could log in
+        listener = {"auth": auth, "tls": tls, "cleartext_auth": cleartext, "role": role,
+                    "trusted": ["127.0.0.1", "192.0.2.0/24", "2001:db8::/48"], "port": 2000 + number, "path": f"{short}/{number}"}
+        if tls != "off":
+            listener.update(client_ca=str(authority.certificate), trusted_names=["*.mta.example"])
+        listeners.append(listener)
+    mta = start_mta({
+        "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])}, "users_file": str(tmp_path / "users"),
+        "listeners": [{**{key: value for key, value in listener.items() if key not in ("port", "path")},
+                       "address": [f"0.0.0.0:{listener['port']}", f"[::]:{listener['port']}", f"unix:{listener['path']}"]}
+                      for listener in listeners]}, host=host, port=listeners[0]["port"])
     seen = set()
-    for listener in listeners:
-        listener["port"] = int(listener["address"][0].rsplit(":", 1)[1])
-        for source, encrypted, login in itertools.product((TRUSTED, STRANGER), (False, True), (False, True)):
-            if listener["tls"] == ("off" if encrypted else "implicit"):
-                continue
-            for sender in ("anna@sender.example", "eve@sender.example") if login else ("anna@sender.example",):
-                seen.add(run_case(listener, source, encrypted, login, sender))
-    assert seen == {True, False}
+    with host.entered():
+        for listener, (name, client) in itertools.product(listeners, CLIENTS.items()):
+            if not (client.certificate and listener["tls"] == "off"):
+                seen |= Case(listener, name).run(contexts[client.certificate])
+    assert seen == {"250 2.1.0", "530 5.7.0", "553 5.7.1", "554 5.7.1"}
     assert mta.queued() == 0 and not mta.events("accept")
 
 

@@ -34,15 +34,26 @@ def test_forged_transaction(start_mta, start_peer, to_peer, one_by_one):
         assert b"\r" not in rest and b"\n" not in rest
 
 
-def test_bare_lf_in_the_header(start_mta, start_peer, to_peer):
+MIXED = [  # case O06
+    b"Subject: x\nBcc: <evil@dest.example>\r\n\r\nbody\r\n",
+    b"Subject: x\r\n\nbody\r\n",
+    b"Subject: x\r\n\r\none\r\ntwo\nthree\r\nfour\nfive\r\n",
+    b"Subject: x\n\nall by LF\n\r\n",
+]
+
+
+def test_mixed_line_ends(start_mta, start_peer, to_peer):
+    """Case O06: what is not CRLF throughout is refused as it came, in the header, at its end and in the body; nobody ever
+    signs bytes that another program would change."""
     peer = start_peer()
     mta = start_mta(to_peer(peer))
     with Raw(mta) as client:
-        client.envelope()
-        client.send(b"Subject: x\nBcc: <evil@dest.example>\r\n\r\nbody\r\n.\r\n")
-        code, _ = client.reply()
-        assert code in (550, 554)
-        client.command("NOOP", 250)
+        client.command("EHLO client.sender.example", 250)
+        for content in MIXED:
+            for way in (b"DATA\r\n" + content + b".\r\n", b"BDAT %d LAST\r\n%s" % (len(content), content)):
+                client.send(b"MAIL FROM:<anna@sender.example>\r\nRCPT TO:<bert@dest.example>\r\n" + way + b"NOOP\r\n")
+                codes = [code for code, _ in (client.reply() for _ in range(5 if way.startswith(b"DATA") else 4))]
+                assert [code for code in codes if code != 354] == [250, 250, 554, 250], (way, codes)
     assert mta.queued() == 0 and not peer.connections
 
 

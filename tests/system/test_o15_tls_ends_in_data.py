@@ -1,5 +1,5 @@
-"""Case O15: TLS ends in the middle of a message. The message is dropped, the session closed, nothing is read
-from the raw socket any more."""
+"""Case O15: TLS ends in the middle of a message, by DATA or in chunks. The message is dropped, the session closed,
+nothing is read from the raw socket any more."""
 
 import ssl
 
@@ -52,35 +52,53 @@ class Wire:
         self.flush()
 
 
+def fatal_alert(wire):
+    """Ours, encrypted: what we read is no record of this session."""
+    wire.incoming.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    with pytest.raises(ssl.SSLError):
+        wire.tls.read(1)
+    wire.flush()
+
+
 ENDINGS = {
     "close_notify": lambda wire: wire.close_notify(),
     "close_notify and clear text": lambda wire: (wire.close_notify(), wire.sock.sendall(b"\r\n.\r\nQUIT\r\n")),
+    "close_notify and one byte": lambda wire: (wire.close_notify(), wire.sock.sendall(b"\n")),
     "FIN": lambda wire: wire.sock.shutdown(1),
+    "fatal alert": fatal_alert,
     "clear-text alert": lambda wire: wire.sock.sendall(b"\x15\x03\x03\x00\x02\x02\x28"),
     "empty record": lambda wire: wire.sock.sendall(b"\x17\x03\x03\x00\x00" * 3),
     "clear text": lambda wire: wire.sock.sendall(b"\r\n.\r\n"),
     "half a record": lambda wire: (wire.sock.sendall(b"\x17\x03\x03\x40\x00abc"), wire.sock.shutdown(1)),
 }
+HALF = message() + b"half of it\r\n" * 5000
+
+
+@pytest.fixture(scope="module")
+def mta(start_shared, certificate):
+    return start_shared({"tls": {"certificate": str(certificate[0]), "key": str(certificate[1])}}, listener={"tls": "optional"})
 
 
 @pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2], ids=["1.3", "1.2"])
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_tls_ends_in_data(start_mta, certificate, monkeypatch, ending, maximum):
+@pytest.mark.parametrize("command", ["DATA", "BDAT"])
+def test_tls_ends_in_data(mta, monkeypatch, command, maximum):
     monkeypatch.setattr(CONTEXT, "maximum_version", maximum)
-    mta = start_mta({"tls": {"certificate": str(certificate[0]), "key": str(certificate[1])}},
-                    listener={"tls": "optional"})
+    for name, end in ENDINGS.items():
+        with Raw(mta) as client:
+            client.command("EHLO client.sender.example", 250)
+            client.command("STARTTLS", 220)
+            wire = Wire(client)
+            wire.command("EHLO client.sender.example", 250)
+            wire.command("MAIL FROM:<anna@sender.example>", 250)
+            wire.command("RCPT TO:<bert@dest.example>", 250)
+            if command == "DATA":
+                wire.command("DATA", 354)
+            else:  # the end of the chunk is still to come, and were clear text read, it would come
+                wire.tls.write(b"BDAT %d LAST\r\n" % (len(HALF) + 1))
+            wire.tls.write(HALF)
+            wire.flush()
+            end(wire)
+            assert client.at_end(), f"the session goes on after TLS ended: {name}"
     with Raw(mta) as client:
         client.command("EHLO client.sender.example", 250)
-        client.command("STARTTLS", 220)
-        wire = Wire(client)
-        wire.command("EHLO client.sender.example", 250)
-        wire.command("MAIL FROM:<anna@sender.example>", 250)
-        wire.command("RCPT TO:<bert@dest.example>", 250)
-        wire.command("DATA", 354)
-        wire.tls.write(message() + b"half of it\r\n" * 5000)
-        wire.flush()
-        ENDINGS[ending](wire)
-        assert client.at_end(), "the session goes on after TLS ended"
-    assert mta.queued() == 0
-    with Raw(mta) as client:
-        client.command("EHLO client.sender.example", 250)
+    assert mta.queued() == 0 and not mta.events("accept")

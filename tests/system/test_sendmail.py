@@ -122,6 +122,11 @@ def test_options(bed):
     assert not done.returncode and codes == [b"220", b"250", b"250", b"250", b"354", b"250", b"221"]
     got = bed.next()
     assert got.sender == "anna@sender.example" and got.content.endswith(b"\r\n\r\n.dot\r\n")
+    # what an application lets strangers put into its arguments ends no field and no command
+    got = bed.send("-F", "x\r\nBcc: eve@dest.example", "bert@dest.example", content=b"Subject: x\n\nbody\n")
+    assert got.recipients == ["bert@dest.example"] and b"\nBcc" not in got.content and parsed(got)["From"].addresses[0].display_name
+    for evil in ("a@dest.example>\r\nRCPT TO:<eve@dest.example", '"x>\r\nRCPT TO:<eve@dest.example>\r\nNOOP "@dest.example'):
+        assert bed.refused("-f", evil, "bert@dest.example") and bed.refused(evil)
     # -bp: as mtactl list
     done = bed.run("-bp")
     assert not done.returncode and done.stdout == bed.mta.ctl_run("list").stdout
