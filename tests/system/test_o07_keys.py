@@ -7,8 +7,8 @@ import subprocess
 import dkim
 
 GOOD = {
-    "pkcs1": ["genrsa", "-traditional", "-out", "pkcs1", "2048"],
     "pkcs8": ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "pkcs8"],
+    "pkcs1": ["rsa", "-in", "pkcs8", "-traditional", "-out", "pkcs1"],
 }
 BAD = {
     "ed25519": ["genpkey", "-algorithm", "ed25519", "-out", "ed25519"],  # not yet

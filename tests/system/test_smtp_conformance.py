@@ -317,8 +317,6 @@ TALK = (b"EHLO x\r\n" + SHORT + b"RCPT TO:<@>\r\nDATA\r\n" + BODY % (1, b"..\r\n
         + SHORT + b"BDAT %d\r\n" % len(BODY % (2, b".\r")) + BODY % (2, b".\r") + b"BDAT 4 LAST\r\n\n.\r\n"
         + b"MAIL FROM:<>\r\nRSET\r\nFOO\r\nDATA\r\n" + SHORT + b"DATA\r\nx\ny\r\n.\r\nQUIT\r\n")
 TALK_CODES = [250, 250, 250, 501, 354, 250, 250, 250, 250, 250, 250, 250, 500, 503, 250, 250, 354, 554, 221]
-
-
 LOGIN = b"EHLO x\r\nAUTH PLAIN\r\n" + GOOD + b"\r\nMAIL FROM:<>\r\nAUTH LOGIN\r\nRSET\r\nAUTH PLAIN =\r\nQUIT\r\n"
 LOGIN_CODES = [250, 334, 235, 250, 503, 250, 503, 221]
 
