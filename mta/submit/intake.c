@@ -361,6 +361,14 @@ static struct str clean_section(struct intake *intake, struct str section, struc
     return buf_str(cleaned);
 }
 
+/* In the section as it is stored: what we add for <> vouches for this machine. */
+static void judge_author(struct intake *intake, struct str section)
+{
+    struct smtp_verdict verdict = {0};
+    if (intake->login != NULL && !trust_author(intake->login, section, &verdict))
+        intake->author_refusal = str_dup(str_from(verdict.text));
+}
+
 /* The header section is complete: complete it with ours, and let the rest follow. */
 static void end_header(struct intake *intake, size_t header_len, size_t body_start)
 {
@@ -373,11 +381,9 @@ static void end_header(struct intake *intake, size_t header_len, size_t body_sta
     struct str rest = str_skip(all, all_is_body ? 0 : body_start);
     buf_init(&complete, intake->held.max + SUBMISSION_COMPLETED_MAX + ADDED_MAX);
     header_facts_read(section, &intake->facts);
-    struct smtp_verdict verdict = {0};
-    if (intake->login != NULL && !trust_author(intake->login, section, &verdict))
-        intake->author_refusal = str_dup(str_from(verdict.text));
     bool ok = add_fields(intake, &complete) && buf_add_str(&complete, section);
     intake->header_bytes = buf_len(&complete);
+    judge_author(intake, buf_str(&complete));
     ok = ok && buf_add_text(&complete, "\r\n") && buf_add_str(&complete, rest);
     if (!ok)
         intake->failure = QUEUE_ERR_LIMIT;

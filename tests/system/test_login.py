@@ -70,6 +70,10 @@ def test_allowed_senders(start):
             assert client.rcpt("bert@dest.example")[0] == 250
             code, text = data(client, message(sender="ceo@sender.example"))
             assert code == 554 and text.startswith(b"5.7.1 anna may not send as <ceo@sender.example>, but as "), text
+        assert client.docmd("MAIL FROM:<>")[0] == 250  # nor is she the mail system itself
+        assert client.rcpt("bert@dest.example")[0] == 250
+        code, text = data(client, b"Subject: x\r\n\r\nbody\r\n")
+        assert code == 554 and text.startswith(b"5.7.1 anna may not send as <MAILER-DAEMON@mta.sender.example>, but as "), text
     assert mta.wait_event("reject", code=553)["user"] == "anna"
     assert mta.queued() == 0
     with under_tls(mta) as client:
