@@ -92,6 +92,8 @@ void connection_arm(struct connection *c)
         at = smtp_client_deadline(c->client);
     if (c->state == CONNECTION_IDLE)
         at = c->idle_until_ms;
+    if (c->redial_ms != 0 && c->redial_ms < at)
+        at = c->redial_ms;
     if (at == UINT64_MAX) {
         uv_timer_stop(&c->timer);
         return;
@@ -133,6 +135,13 @@ static void on_timer(uv_timer_t *timer)
     }
     if (c->delivery != NULL && now_ms >= c->deadline_ms) {
         on_total_timeout(c);
+        return;
+    }
+    if (c->redial_ms != 0) {
+        if (now_ms >= c->redial_ms)
+            connection_dial(c);
+        else
+            connection_arm(c);
         return;
     }
     if (c->client != NULL && c->stream != NULL && !c->tls_handshaking) {
@@ -275,13 +284,17 @@ static void on_stream_drain(void *ctx)
 static void on_stream_end(enum stream_end end, const char *text, void *ctx)
 {
     struct connection *c = ctx;
+    if (c->state == CONNECTION_CONNECTING && end == STREAM_END_SHORTAGE) {
+        connection_dial_later(c, text);
+        return;
+    }
     if (c->state == CONNECTION_CONNECTING) {
         connection_dial_failed(c, text);
         return;
     }
     if (c->client == NULL)
         return;
-    (void)end; /* a TLS record that does not decrypt ends an established session like a reset */
+    /* a TLS record that does not decrypt ends an established session like a reset */
     if (c->tls_handshaking)
         smtp_client_tls_failed(c->client, text, time_monotonic_ms());
     else

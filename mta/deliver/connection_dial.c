@@ -8,6 +8,7 @@
 
 #define UNREACHABLE_FOR_MS UINT64_C(300000)
 #define IPV6_DEAD_FOR_MS   UINT64_C(600000)
+#define REDIAL_MS          1000
 
 void connection_dialled(struct connection *c)
 {
@@ -55,6 +56,20 @@ void connection_dial_failed(struct connection *c, const char *text)
     walk_next(c->walk);
 }
 
+void connection_dial_later(struct connection *c, const char *text)
+{
+    struct deliver *deliver = c->worker->deliver;
+    int64_t left_out = 0;
+    stream_close(&c->stream, false);
+    if (log_pace(&deliver->socketless, &left_out))
+        log_event(deliver->log, LOG_LEVEL_ERROR, "attempt", LOG_T("host", c->host),
+                  LOG_T("address", c->address), LOG_T("reply", text),
+                  LOG_T("text", "no socket could be made; trying again"),
+                  LOG_I("suppressed", left_out));
+    c->redial_ms = time_monotonic_ms() + REDIAL_MS;
+    connection_arm(c);
+}
+
 static const struct sockaddr *source_address(const struct connection *c,
                                              struct sockaddr_storage *storage)
 {
@@ -79,6 +94,7 @@ void connection_dial(struct connection *c)
 {
     struct sockaddr_storage source;
     c->state = CONNECTION_CONNECTING;
+    c->redial_ms = 0;
     c->stream = stream_connect(
         loop_uv(c->worker->loop), (const struct sockaddr *)&c->socket, source_address(c, &source),
         (uint32_t)c->settings->config->timeouts.connect, &connection_stream_events, c);

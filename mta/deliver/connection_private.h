@@ -42,6 +42,7 @@ struct connection {
     struct sockaddr_storage socket;
     bool ipv6, ipv6_failed; /* this address; an earlier one of this walk */
 
+    uint64_t redial_ms; /* CONNECTION_CONNECTING: no socket could be made, try again then; or 0 */
     struct stream *stream;
     struct smtp_client *client;
     struct session_news news;
@@ -78,6 +79,8 @@ void connection_dial(struct connection *c);    /* connect to the address at hand
 void connection_dialled(struct connection *c); /* it worked: remember */
 /* It did not: remember, and go on to the next address. */
 void connection_dial_failed(struct connection *c, const char *text);
+/* No socket could be made: that is our trouble, not the host's. Dial again a little later. */
+void connection_dial_later(struct connection *c, const char *text);
 extern const struct walk_events connection_walk_events;
 /* The address at hand is given up for c->last: log it and keep it for the record. */
 void connection_note_given_up(struct connection *c);

@@ -10,6 +10,9 @@
 #include "mta/base/time.h"
 #include "mta/deliver/deliver_private.h"
 #include "mta/deliver/retry.h"
+#include "mta/net/descriptors.h"
+
+#define CONNECTIONS_ANY 1000000 /* more than delivery.max_connections may be */
 
 /* ---- settings ---- */
 
@@ -361,6 +364,7 @@ int deliver_new(const struct config *config, struct log *log, struct deliver **d
         .wake = hook_wake,
         .feed = hook_feed,
         .ctx = deliver,
+        .connections_most = (uint32_t)descriptors_share_now(CONNECTIONS_ANY).deliveries,
     };
     deliver->scheduler = scheduler_new(&hooks, config);
     if (open_dns(deliver, config) < 0) {

@@ -70,6 +70,7 @@ struct deliver {
     struct clock clock;
     atomic_uint_fast64_t delivered, deferred, bounced, expired;
     struct log_pace unrecorded; /* outcomes that could not be recorded yet */
+    struct log_pace socketless; /* connections for which no socket could be made yet */
 
     atomic_size_t workers_left; /* until all have stopped */
     uint64_t grace_ms;

@@ -107,6 +107,8 @@ static void take_limits(struct scheduler *s, const struct config *config)
 {
     s->site_connections = config->delivery.site_connections;
     s->max_connections = config->delivery.max_connections;
+    if (s->hooks.connections_most > 0 && s->hooks.connections_most < s->max_connections)
+        s->max_connections = s->hooks.connections_most;
     s->units_max = config->delivery.units_in_memory;
     s->domains_max = s->units_max / 2; /* a domain with its site weighs several units */
 }

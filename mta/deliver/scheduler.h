@@ -71,6 +71,8 @@ struct scheduler_hooks {
     uint64_t (*monotonic_ms)(void *ctx); /* NULL: the machine's clocks */
     int64_t (*wall_ms)(void *ctx);
     void *ctx;
+    /* What the process has room for, whatever delivery.max_connections says; 0: no such bound. */
+    uint32_t connections_most;
 };
 
 struct scheduler *scheduler_new(const struct scheduler_hooks *hooks, const struct config *config);

@@ -85,6 +85,11 @@ struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_eve
     return stream;
 }
 
+void stream_count(struct stream *stream, atomic_size_t *count)
+{
+    stream->count = count;
+}
+
 static int connect_socket(struct stream *stream, const struct sockaddr *address,
                           const struct sockaddr *source)
 {

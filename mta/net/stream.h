@@ -8,6 +8,7 @@
 #define MTA_NET_STREAM_H
 
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "mta/base/str.h"
@@ -22,6 +23,8 @@ enum stream_end {
     /* The handshake failed in whatever way but silence, or a record did: text says. */
     STREAM_END_TLS,
     STREAM_END_TIMEOUT, /* the connect or handshake deadline */
+    /* stream_connect only: no descriptor or no memory here for a socket. Says nothing of the peer. */
+    STREAM_END_SHORTAGE,
 };
 
 /* on_open, on_tls and on_drain may be NULL. */
@@ -45,6 +48,9 @@ struct stream_events {
  * @return NULL on failure */
 struct stream *stream_accept_fd(uv_loop_t *loop, int fd, const struct stream_events *events,
                                 void *ctx);
+
+/* Lowers *count by one when the socket has been closed, which may be seconds after stream_close(). */
+void stream_count(struct stream *stream, atomic_size_t *count);
 
 /* Connect within timeout_ms; source may be NULL. Failure comes as on_end (ENETUNREACH etc. on the
  * next turn). */

@@ -42,8 +42,10 @@ void stream_dispose(struct stream *stream)
         return;
     stream_unmark(stream);
     stream->life = STREAM_GONE;
-    uv_close((uv_handle_t *)&stream->tcp, on_handle_closed);
+    uv_close((uv_handle_t *)&stream->tcp, on_handle_closed); /* closes the socket at once */
     uv_close((uv_handle_t *)&stream->timer, on_handle_closed);
+    if (stream->count != NULL)
+        atomic_fetch_sub(stream->count, 1);
 }
 
 static void set_reading(struct stream *stream, bool reading)
@@ -366,13 +368,19 @@ static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
 
 /* ---- the timer and the connect ---- */
 
+static bool is_shortage(int error)
+{
+    return error == UV_EMFILE || error == UV_ENFILE || error == UV_ENOBUFS || error == UV_ENOMEM;
+}
+
 void stream_on_timer(uv_timer_t *timer)
 {
     struct stream *stream = timer->data;
     switch (stream->life) {
     case STREAM_CONNECTING:
         if (stream->error < 0)
-            end(stream, STREAM_END_ERROR, uv_strerror(stream->error));
+            end(stream, is_shortage(stream->error) ? STREAM_END_SHORTAGE : STREAM_END_ERROR,
+                uv_strerror(stream->error));
         else
             end(stream, STREAM_END_TIMEOUT, "connect timed out");
         return;

@@ -49,6 +49,7 @@ struct stream {
     struct stream_turn *turn;
     const struct stream_events *events;
     void *ctx;
+    atomic_size_t *count; /* of open sockets, for the owner; may be NULL */
 
     enum stream_life life;
     enum stream_tls tls_state;

@@ -155,6 +155,7 @@ static void hand_over(struct listener *listener, int fd)
     struct submit *submit = listener->submit;
     struct session_start *start = mem_alloc(sizeof *start);
     unsigned now = atomic_fetch_add(&submit->connections[listener->number], 1) + 1;
+    size_t sockets = atomic_fetch_add(&submit->sockets, 1) + 1;
     pthread_mutex_lock(&submit->lock);
     start->settings = submit_settings_ref(submit->settings);
     pthread_mutex_unlock(&submit->lock);
@@ -163,9 +164,11 @@ static void hand_over(struct listener *listener, int fd)
     start->text = listener->text;
     start->fd = fd;
     start->is_unix = listener->unix_path != NULL;
-    start->crowded = now > start->settings->config->listeners[listener->number].max_connections;
+    start->crowded = now > start->settings->config->listeners[listener->number].max_connections ||
+                     sockets > start->settings->shares.clients;
     if (!loop_post(start->worker->loop, open_on_loop, start)) {
         close(fd);
+        atomic_fetch_sub(&submit->sockets, 1);
         submit_settings_unref(&start->settings);
         free(start);
     }
@@ -180,27 +183,60 @@ static void on_pause_over(uv_timer_t *timer)
         uv_poll_start(&listener->poll, UV_READABLE, on_acceptable);
 }
 
+/* What waits in the backlog waits on; spinning helps nobody. */
+static void pause_accepting(struct listener *listener, const char *reason)
+{
+    struct submit *submit = listener->submit;
+    int64_t left_out = 0;
+    if (log_pace(&submit->unaccepted, &left_out))
+        log_event(submit->log, LOG_LEVEL_ERROR, "reject", LOG_T("listener", listener->text),
+                  LOG_T("error", reason), LOG_T("text", "new connections have to wait"),
+                  LOG_I("suppressed", left_out));
+    uv_poll_stop(&listener->poll);
+    uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0);
+}
+
+/* Failures of the one connection that was next, which is gone with them: accept(2) hands on what
+ * went wrong on the network meanwhile. */
+static bool concerns_one(int failure)
+{
+    static const int these[] = {EINTR,     ECONNABORTED, EPROTO,       ENETDOWN,   ENOPROTOOPT,
+                                EHOSTDOWN, ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH};
+    for (size_t i = 0; i < sizeof these / sizeof these[0]; i++) {
+        if (failure == these[i])
+            return true;
+    }
+    return false;
+}
+
+static bool has_room(const struct submit *submit)
+{
+    const struct descriptor_shares *shares =
+        &submit->settings->shares; /* replaced on this thread */
+    return atomic_load(&submit->sockets) < shares->clients + shares->refused;
+}
+
 static void on_acceptable(uv_poll_t *poll, int status, int events)
 {
     struct listener *listener = poll->data;
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        if (!has_room(listener->submit)) {
+            pause_accepting(listener, "as many clients as the limit of open files has room for");
+            return;
+        }
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             hand_over(listener, fd);
             continue;
         }
         int failure = errno;
-        if (failure == EMFILE || failure == ENFILE || failure == ENOBUFS || failure == ENOMEM) {
-            log_event(listener->submit->log, LOG_LEVEL_ERROR, "reject",
-                      LOG_T("listener", listener->text), LOG_T("text", strerror(failure)));
-            uv_poll_stop(
-                &listener->poll); /* what waits in the backlog waits on; spinning helps nobody */
-            uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0);
-        }
-        if (failure != ECONNABORTED && failure != EINTR)
-            return;
+        if (concerns_one(failure))
+            continue;
+        if (failure != EAGAIN)
+            pause_accepting(listener, strerror(failure));
+        return;
     }
 }
 

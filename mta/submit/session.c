@@ -198,6 +198,7 @@ static void flush(struct session *s)
     if (bytes.len > 0) {
         stream_write(s->stream, bytes.p, bytes.len);
         buf_consume(out, bytes.len);
+        buf_release(out); /* thousands of idle sessions hold nothing */
     }
 }
 
@@ -407,6 +408,10 @@ void session_open(const struct session_start *start)
     uv_timer_init(loop_uv(worker->loop), &s->timer);
     s->timer.data = s;
     s->stream = stream_accept_fd(loop_uv(worker->loop), start->fd, &stream_events, s);
+    if (s->stream == NULL)
+        atomic_fetch_sub(&submit->sockets, 1);
+    else
+        stream_count(s->stream, &submit->sockets);
     if (s->stream == NULL || worker->stopping) {
         session_end(s, false);
         return;

@@ -9,6 +9,7 @@ struct submit_settings *settings_new(const struct config *config)
     struct submit_settings *settings = mem_alloc(sizeof *settings);
     atomic_init(&settings->references, 1);
     settings->config = config_ref(config);
+    settings->shares = descriptors_share_now(config->delivery.max_connections);
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     settings->tls = mem_alloc(config->listener_count * sizeof *settings->tls);
     return settings;

@@ -33,12 +33,29 @@ static void replace_settings(struct submit *submit, struct submit_settings *sett
     submit_settings_unref(&old);
 }
 
+/* Said once: what comes of it later looks like a fault of the configuration. */
+static void warn_of_few_descriptors(const struct submit *submit)
+{
+    const struct config *config = submit->settings->config;
+    const struct descriptor_shares *shares = &submit->settings->shares;
+    size_t clients = 0;
+    for (size_t i = 0; i < config->listener_count; i++)
+        clients += config->listeners[i].max_connections;
+    if (shares->clients < clients || shares->deliveries < config->delivery.max_connections)
+        log_event(
+            submit->log, LOG_LEVEL_WARNING, "start", LOG_I("clients", (int64_t)shares->clients),
+            LOG_I("deliveries", (int64_t)shares->deliveries),
+            LOG_T("text", "the limit of open files leaves room for so many connections, fewer "
+                          "than max_connections allow: raise it (ulimit -n, LimitNOFILE)"));
+}
+
 int submit_load(struct submit *submit, struct log *log, char *error, size_t error_size)
 {
     submit->log = log;
     if (submit->skipped[0] != '\0')
         log_event(log, LOG_LEVEL_WARNING, "start", LOG_T("listener", submit->skipped),
                   LOG_T("text", "not listening here: this machine has no such IPv6 address"));
+    warn_of_few_descriptors(submit);
     struct submit_settings *settings = settings_load(submit->settings->config, error, error_size);
     if (settings == NULL)
         return -1;

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "mta/auth/auth.h"
+#include "mta/net/descriptors.h"
 #include "mta/net/stream.h"
 #include "mta/submit/submit.h"
 #include "mta/submit/unix_socket.h"
@@ -24,6 +25,7 @@ struct submit_settings {
     atomic_uint references;
     const struct config *config;
     struct tls_credentials **tls; /* one a listener; NULL: no certificate configured */
+    struct descriptor_shares shares;
 };
 struct submit_settings *settings_new(const struct config *config); /* without credentials */
 /* Blocks on file I/O. @return NULL with a text */
@@ -54,7 +56,7 @@ struct listener {
     size_t number; /* in the configuration */
     int fd;
     uv_poll_t poll;
-    uv_timer_t pause; /* out of descriptors: look again later */
+    uv_timer_t pause; /* nothing can be accepted just now: look again later */
     bool open;
     char text[128];
     char *unix_path; /* NULL: IP */
@@ -82,7 +84,9 @@ struct submit {
     atomic_bool budget_short;  /* somebody has paused */
     atomic_size_t kept_used;   /* of SUBMIT_KEPT_MAX */
     atomic_uint_fast64_t accepted, rejected;
-    struct log_pace unstored; /* messages that could not be stored */
+    struct log_pace unstored;   /* messages that could not be stored */
+    struct log_pace unaccepted; /* accepting had to pause */
+    atomic_size_t sockets;      /* accepted and not closed yet: longer than a session lives */
     atomic_size_t sessions;
     atomic_size_t workers_left;
     uint64_t grace_ms;
@@ -105,7 +109,7 @@ struct session_start {
     const char *text; /* of the listening address; lives as long as submit */
     int fd;           /* taken */
     bool is_unix; /* a socket in the file system */
-    bool crowded; /* over max_connections: 421 */
+    bool crowded; /* over max_connections or the share of descriptors: 421 */
 };
 void session_open(const struct session_start *start);
 void session_shut_all(struct submit_worker *worker);

@@ -289,6 +289,13 @@ class Mta:
     def queued(self):
         return self.ctl("status")["queued"]
 
+    def wait_for_sessions(self, count, seconds=10):
+        """Until so many clients are connected."""
+        end = time.monotonic() + seconds
+        while self.ctl("status")["sessions"] != count:
+            assert time.monotonic() < end, self.ctl("status")
+            time.sleep(0.05)
+
     def wait_empty(self, seconds=30):
         """Until no message is left in the queue."""
         end = time.monotonic() + seconds

@@ -183,7 +183,8 @@ static inline void model_open(struct model *m, uint32_t units, size_t rows, size
                                     model_hook_feed,
                                     model_hook_monotonic,
                                     model_hook_wall,
-                                    m};
+                                    m,
+                                    0};
     struct supply_source source = {model_read_next, model_read_due, m};
     m->config.delivery.site_connections = 20;
     m->config.delivery.max_connections = 1000;
@@ -208,7 +209,8 @@ static inline void model_restart(struct model *m)
                                     model_hook_feed,
                                     model_hook_monotonic,
                                     model_hook_wall,
-                                    m};
+                                    m,
+                                    0};
     struct supply_source source = m->supply.source;
     scheduler_free(&m->scheduler);
     m->scheduler = scheduler_new(&hooks, &m->config);

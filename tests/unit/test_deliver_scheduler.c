@@ -15,6 +15,7 @@
 #define LISTED 64
 
 struct fake {
+    uint32_t connections_most;
     struct scheduler *scheduler;
     struct config config;
     struct domain *asked[LISTED]; /* to be resolved */
@@ -67,16 +68,23 @@ static int64_t hook_wall(void *ctx)
     return (int64_t)((struct fake *)ctx)->now_ms;
 }
 
-static void set_up(struct fake *f, uint32_t site_connections, uint32_t max_connections)
+static void set_up_most(struct fake *f, uint32_t site_connections, uint32_t max_connections,
+                        uint32_t connections_most)
 {
     memset(f, 0, sizeof *f);
+    f->connections_most = connections_most;
     f->config.delivery.site_connections = site_connections;
     f->config.delivery.max_connections = max_connections;
     f->config.delivery.units_in_memory = 50000;
     f->now_ms = 10000000;
     struct scheduler_hooks hooks = {hook_resolve,   hook_connect, hook_wake, hook_feed,
-                                    hook_monotonic, hook_wall,    f};
+                                    hook_monotonic, hook_wall,    f,         f->connections_most};
     f->scheduler = scheduler_new(&hooks, &f->config);
+}
+
+static void set_up(struct fake *f, uint32_t site_connections, uint32_t max_connections)
+{
+    set_up_most(f, site_connections, max_connections, 0);
 }
 
 static void tear_down(struct fake *f)
@@ -426,6 +434,32 @@ static void test_connections_grow_in_steps(void **unused)
     tear_down(&f);
 }
 
+/* What the process has room for bounds delivery.max_connections, after a reload too. */
+static void test_room_for_connections(void **unused)
+{
+    static const struct {
+        uint32_t configured, room;
+        size_t opened;
+    } cases[] = {{5, 3, 3}, {3, 5, 3}, {5, 0, 5}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fake f;
+        set_up_most(&f, 20, cases[i].configured, cases[i].room);
+        scheduler_reload(f.scheduler, &f.config);
+        for (uint64_t id = 1; id <= 60; id++)
+            (void)offer(&f, id, "a.example");
+        resolve_to(&f, "mx.example");
+        struct site *site = f.opened[0];
+        for (size_t standing = 0; standing < cases[i].opened; standing++)
+            scheduler_connected(f.scheduler, site);
+        assert_int_equal(f.opened_count, cases[i].opened);
+        scheduler_stop(f.scheduler);
+        for (size_t n = 0; n < cases[i].opened; n++)
+            scheduler_connection_gone(f.scheduler, site, true);
+        tear_down(&f);
+    }
+}
+
 /* ---- looking up ---- */
 
 /* While a new answer is awaited, what is queued goes on to the site known from earlier; a failure
@@ -633,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_failed_domain_and_dead_site),
         cmocka_unit_test(test_turns),
         cmocka_unit_test(test_connections_grow_in_steps),
+        cmocka_unit_test(test_room_for_connections),
         cmocka_unit_test(test_answer_runs_out),
         cmocka_unit_test(test_lookups_take_turns),
         cmocka_unit_test(test_changed),

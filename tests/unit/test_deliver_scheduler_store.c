@@ -63,7 +63,7 @@ static void set_up(struct fake *f)
     f->config.delivery.site_connections = f->config.delivery.max_connections = 1;
     f->config.delivery.units_in_memory = UNITS;
     struct scheduler_hooks hooks = {hook_resolve,   hook_connect, hook_wake, hook_feed,
-                                    hook_monotonic, hook_wall,    f};
+                                    hook_monotonic, hook_wall,    f,         0};
     f->scheduler = scheduler_new(&hooks, &f->config);
     scheduler_set_time(f->scheduler, NOW, HORIZON);
 }

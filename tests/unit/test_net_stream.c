@@ -1,6 +1,8 @@
 /* tests/unit/test_net_stream.c - streams in clear, against raw sockets on loopback. */
 #include "test_net_support.h"
 
+#include <sys/resource.h>
+
 #define BIG ((size_t)12 << 20)
 
 static void talks_both_ways(void **state)
@@ -39,6 +41,25 @@ static void talks_both_ways(void **state)
     }
 }
 
+/* The owner is gone at once, the socket when the peer has ended its side too. */
+static void counts_open_sockets(void **state)
+{
+    (void)state;
+    for (int graceful = 0; graceful < 2; graceful++) {
+        struct owner *owner = new_owner();
+        atomic_size_t count = 7;
+        int raw = connect_to_raw(owner);
+        stream_count(owner->stream, &count);
+        stream_close(&owner->stream, graceful);
+        run_for(20);
+        assert_int_equal(count, graceful ? 7 : 6);
+        close(raw);
+        RUN_UNTIL(stream_open_count() == 0);
+        assert_int_equal(count, 6);
+        free_owner(owner);
+    }
+}
+
 static void says_why_it_cannot_connect(void **state)
 {
     (void)state;
@@ -64,6 +85,21 @@ static void says_why_it_cannot_connect(void **state)
     RUN_UNTIL(owner->ended == 1);
     assert_int_equal(owner->how, STREAM_END_ERROR);
     assert_string_equal(owner->text, "address not available");
+    free_owner(owner);
+
+    /* No descriptor is left: that says nothing of the peer. */
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 3;
+    owner = new_owner();
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    owner->stream =
+        stream_connect(&loop, (const struct sockaddr *)&address, NULL, 5000, &notes, owner);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    RUN_UNTIL(owner->ended == 1);
+    assert_int_equal(owner->how, STREAM_END_SHORTAGE);
+    assert_string_equal(owner->text, "too many open files");
     free_owner(owner);
 
     /* Closed before it was told. */
@@ -480,6 +516,7 @@ int main(void)
 #define STREAM_TEST(f) cmocka_unit_test_setup_teardown(f, start_loop, stop_loop)
     const struct CMUnitTest tests[] = {
         STREAM_TEST(talks_both_ways),
+        STREAM_TEST(counts_open_sockets),
         STREAM_TEST(says_why_it_cannot_connect),
         STREAM_TEST(gives_up_connecting_in_time),
         STREAM_TEST(connects_from_a_source_address),
