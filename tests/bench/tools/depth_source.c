@@ -2,12 +2,14 @@
  * anew for a message but its RCPT line.
  *
  * depth_source -p PORT [-s SESSIONS] [-m MESSAGES] [-l BYTES] [-d DOMAINS] [-n NAME] [-i PAUSE_MS]
- *              [-T SECONDS]
+ *              [-T SECONDS] [-t] [-q]
  * SESSIONS connections stay open and send MESSAGES in all, pipelined (MAIL, RCPT and DATA in one
  * write), each to one recipient at one of DOMAINS domains in turn (d00000.example.net ...), or at
- * NAME. With -i each session rests so long between two messages. At its end, after SECONDS or at
- * SIGTERM it prints a line of key=value: the
- * messages accepted and refused, the rate, and the time from the final dot to its answer. */
+ * NAME. With -i each session rests so long between two messages; with -t it begins with STARTTLS;
+ * with -q it sends none and stays as it is behind EHLO. When all sessions are open, it prints a
+ * line "ready held=N s=SECONDS". At its end, after SECONDS or at SIGTERM it prints a line of
+ * key=value: the messages accepted and refused, the rate, the time from the final dot to its
+ * answer, and the sessions that were lost. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,13 +26,25 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/tools/wire.h"
+
 #define EVENTS  256
 #define SCATTER 7919 /* a prime: neighbours in time are none in the order of names */
 
-enum stage { STAGE_GREETING, STAGE_EHLO, STAGE_ENVELOPE, STAGE_DOT, STAGE_REST, STAGE_END };
+enum stage {
+    STAGE_GREETING,
+    STAGE_EHLO,
+    STAGE_STARTTLS,
+    STAGE_HANDSHAKE,
+    STAGE_ENVELOPE,
+    STAGE_DOT,
+    STAGE_REST,
+    STAGE_QUIET,
+    STAGE_END,
+};
 
 struct session {
-    int fd;
+    struct wire wire;
     enum stage stage;
     int replies;     /* still to come in this stage */
     double dot_s;    /* when the final dot was written, */
@@ -48,9 +62,12 @@ struct source {
     size_t sessions, messages, bytes, domains;
     const char *name;
     double pause_s, limit_s;
+    bool tls, quiet;
     char *body;
     size_t body_len;
     size_t begun, accepted, refused, broken;
+    size_t opened;   /* sessions that have come to their first message, or would send one */
+    double begun_s;  /* when the first was opened */
     float *waits_ms; /* of each accepted one */
 };
 
@@ -73,7 +90,7 @@ static void watch(const struct source *source, struct session *session, int op, 
 {
     struct epoll_event event = {.events = EPOLLIN | (writes ? (uint32_t)EPOLLOUT : 0),
                                 .data.ptr = session};
-    if (epoll_ctl(source->epoll, op, session->fd, &event) != 0)
+    if (epoll_ctl(source->epoll, op, session->wire.fd, &event) != 0)
         abort();
 }
 
@@ -81,7 +98,7 @@ static void watch(const struct source *source, struct session *session, int op, 
 static bool write_out(const struct source *source, struct session *session)
 {
     while (session->out_len > 0) {
-        ssize_t n = send(session->fd, session->out, session->out_len, MSG_NOSIGNAL);
+        ssize_t n = wire_send(&session->wire, session->out, session->out_len);
         if (n < 0 && errno == EAGAIN) {
             watch(source, session, EPOLL_CTL_MOD, true);
             return true;
@@ -130,6 +147,38 @@ static bool rest(struct source *source, struct session *session)
     return true;
 }
 
+/* EHLO is done for good. */
+static bool begin_work(struct source *source, struct session *session)
+{
+    if (++source->opened == source->sessions) {
+        (void)printf("ready held=%zu s=%.3f\n", source->opened, now_s() - source->begun_s);
+        (void)fflush(stdout);
+    }
+    if (!source->quiet)
+        return begin_message(source, session);
+    session->stage = STAGE_QUIET;
+    session->replies = 1;
+    return true;
+}
+
+static bool say_hello(const struct source *source, struct session *session)
+{
+    session->stage = STAGE_EHLO;
+    session->replies = 1;
+    return say(source, session, "EHLO source.example\r\n", 21);
+}
+
+/* @return false: it failed */
+static bool shake_hands(const struct source *source, struct session *session)
+{
+    bool writes = false;
+    int rc = wire_handshake(&session->wire, &writes);
+    if (rc < 0)
+        return false;
+    watch(source, session, EPOLL_CTL_MOD, writes);
+    return rc == 0 || say_hello(source, session);
+}
+
 /* One whole reply has come. @return false: give the connection up */
 static bool on_reply(struct source *source, struct session *session, long code)
 {
@@ -143,11 +192,17 @@ static bool on_reply(struct source *source, struct session *session, long code)
         return true;
     switch (session->stage) {
     case STAGE_GREETING:
-        session->stage = STAGE_EHLO;
-        session->replies = 1;
-        return say(source, session, "EHLO source.example\r\n", 21);
+        return say_hello(source, session);
     case STAGE_EHLO:
-        return begin_message(source, session);
+        if (!source->tls || session->wire.tls != NULL)
+            return begin_work(source, session);
+        session->stage = STAGE_STARTTLS;
+        session->replies = 1;
+        return say(source, session, "STARTTLS\r\n", 10);
+    case STAGE_STARTTLS:
+        session->stage = STAGE_HANDSHAKE;
+        wire_start_tls(&session->wire);
+        return shake_hands(source, session);
     case STAGE_ENVELOPE:
         session->stage = STAGE_DOT;
         session->replies = 1;
@@ -156,17 +211,19 @@ static bool on_reply(struct source *source, struct session *session, long code)
     case STAGE_DOT:
         source->waits_ms[source->accepted++] = (float)((now_s() - session->dot_s) * 1e3);
         return rest(source, session);
+    case STAGE_HANDSHAKE:
     case STAGE_REST:
+    case STAGE_QUIET:
     case STAGE_END:
         return false;
     }
     abort();
 }
 
-static bool read_in(struct source *source, struct session *session)
+static bool read_some(struct source *source, struct session *session)
 {
-    ssize_t n =
-        recv(session->fd, session->in + session->in_len, sizeof session->in - session->in_len, 0);
+    ssize_t n = wire_recv(&session->wire, session->in + session->in_len,
+                          sizeof session->in - session->in_len);
     if (n <= 0)
         return n < 0 && errno == EAGAIN;
     session->in_len += (size_t)n;
@@ -184,19 +241,30 @@ static bool read_in(struct source *source, struct session *session)
     return go;
 }
 
+static bool read_in(struct source *source, struct session *session)
+{
+    if (session->stage == STAGE_HANDSHAKE)
+        return shake_hands(source, session);
+    bool go = read_some(source, session);
+    while (go && wire_pending(&session->wire))
+        go = read_some(source, session);
+    return go;
+}
+
 static void open_session(struct source *source, struct session *session)
 {
     int one = 1;
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons(source->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    *session = (struct session){.fd = socket(AF_INET, SOCK_STREAM, 0), .replies = 1};
-    if (session->fd < 0 || connect(session->fd, (struct sockaddr *)&to, sizeof to) != 0) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    *session = (struct session){.wire = {fd, NULL}, .replies = 1};
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
         perror("depth_source: connect");
         exit(1);
     }
-    (void)setsockopt(session->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    (void)fcntl(session->fd, F_SETFL, O_NONBLOCK);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
     watch(source, session, EPOLL_CTL_ADD, false);
 }
 
@@ -229,8 +297,8 @@ static size_t wake_resting(struct source *source, struct session *sessions)
     size_t open = 0;
     for (size_t i = 0; i < source->sessions; i++) {
         struct session *session = &sessions[i];
-        open += session->fd >= 0;
-        if (session->fd >= 0 && session->stage == STAGE_REST && now >= session->resume_s)
+        open += session->wire.fd >= 0;
+        if (session->wire.fd >= 0 && session->stage == STAGE_REST && now >= session->resume_s)
             (void)begin_message(source, session);
     }
     return open;
@@ -246,14 +314,15 @@ static void run(struct source *source, struct session *sessions)
         int n = epoll_wait(source->epoll, events, EVENTS, source->pause_s > 0 ? 1 : 100);
         for (int i = 0; i < n; i++) {
             struct session *session = events[i].data.ptr;
-            bool good = (events[i].events & EPOLLOUT) == 0 || write_out(source, session);
-            if (good && (events[i].events & ~(uint32_t)EPOLLOUT) != 0)
+            bool good = (events[i].events & EPOLLOUT) == 0 || session->stage == STAGE_HANDSHAKE ||
+                        write_out(source, session);
+            if (good && (session->stage == STAGE_HANDSHAKE ||
+                         (events[i].events & ~(uint32_t)EPOLLOUT) != 0))
                 good = read_in(source, session);
             if (good)
                 continue;
             source->broken += session->stage != STAGE_END;
-            (void)close(session->fd);
-            session->fd = -1;
+            wire_close(&session->wire);
         }
         if (source->pause_s > 0 || now_s() >= look_s) {
             open = wake_resting(source, sessions);
@@ -273,9 +342,9 @@ static void report(const struct source *source, double took_s)
 {
     size_t n = source->accepted;
     qsort(source->waits_ms, n, sizeof *source->waits_ms, compare);
-    (void)printf("accepted=%zu refused=%zu broken=%zu s=%.3f rate=%.0f p50_ms=%.2f p99_ms=%.2f "
-                 "max_ms=%.2f\n",
-                 n, source->refused, source->broken, took_s, (double)n / took_s,
+    (void)printf("accepted=%zu refused=%zu broken=%zu opened=%zu s=%.3f rate=%.0f p50_ms=%.2f "
+                 "p99_ms=%.2f max_ms=%.2f\n",
+                 n, source->refused, source->broken, source->opened, took_s, (double)n / took_s,
                  n > 0 ? (double)source->waits_ms[n / 2] : 0,
                  n > 0 ? (double)source->waits_ms[n * 99 / 100] : 0,
                  n > 0 ? (double)source->waits_ms[n - 1] : 0);
@@ -284,7 +353,7 @@ static void report(const struct source *source, double took_s)
 static bool read_options(struct source *source, int argc, char **argv)
 {
     int option = 0;
-    while ((option = getopt(argc, argv, "p:s:m:l:d:n:i:T:")) != -1) {
+    while ((option = getopt(argc, argv, "p:s:m:l:d:n:i:T:tq")) != -1) {
         unsigned long value = optarg != NULL ? strtoul(optarg, NULL, 10) : 0;
         switch (option) {
         case 'p':
@@ -311,6 +380,12 @@ static bool read_options(struct source *source, int argc, char **argv)
         case 'T':
             source->limit_s = (double)value;
             break;
+        case 't':
+            source->tls = true;
+            break;
+        case 'q':
+            source->quiet = true;
+            break;
         default:
             return false;
         }
@@ -332,11 +407,11 @@ int main(int argc, char **argv)
     if (sessions == NULL || source.waits_ms == NULL || source.epoll < 0)
         abort();
     make_body(&source);
-    double begun_s = now_s();
+    source.begun_s = now_s();
     for (size_t i = 0; i < source.sessions; i++)
         open_session(&source, &sessions[i]);
     run(&source, sessions);
-    report(&source, now_s() - begun_s);
+    report(&source, now_s() - source.begun_s);
     free(sessions);
     free(source.waits_ms);
     free(source.body);
