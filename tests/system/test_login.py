@@ -1,7 +1,6 @@
 """Logging in: each way that smtplib knows, what a user may send as, what the log tells and what it never tells."""
 
 import shutil
-import smtplib
 import ssl
 import time
 
