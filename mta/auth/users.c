@@ -61,8 +61,6 @@ void auth_user_unref(struct auth_user **userp)
 
 static bool matches_sender(struct str pattern, struct str address)
 {
-    if (str_equal(pattern, STR("*")))
-        return true;
     if (pattern.p[0] != '@')
         return str_equal_nocase(pattern, address);
     /* The last @ begins the domain: a quoted local part may hold others, a domain none. */
@@ -217,6 +215,18 @@ static const char *senders_fault(struct str senders)
     return NULL;
 }
 
+/* One "*" among the patterns, and the others say nothing. */
+static bool allows_any(struct str senders)
+{
+    struct str pattern;
+
+    while (next_word(&senders, &pattern)) {
+        if (str_equal(pattern, STR("*")))
+            return true;
+    }
+    return false;
+}
+
 /* ---- lines ---- */
 
 static char *put(char **to, struct str text)
@@ -268,7 +278,7 @@ static const char *read_line(struct str line, struct record **record_out)
         fault = senders_fault(fields[3]);
     if (fault != NULL)
         return fault;
-    *record_out = new_record(fields, count == 4);
+    *record_out = new_record(fields, count == 4 && !allows_any(fields[3]));
     (*record_out)->user.scram = scram;
     return NULL;
 }

@@ -27,7 +27,8 @@ struct auth_user {
         size_t salt_len;
         uint8_t stored_key[AUTH_KEY_BYTES], server_key[AUTH_KEY_BYTES];
     } scram;
-    const char *senders; /* the patterns with one blank between each; NULL: any sender */
+    const char *senders; /* the patterns with one blank between each, none of them "*"; NULL: any
+                            sender */
 };
 
 /* One user outlives the file it came from: a session keeps the one that logged in. */
