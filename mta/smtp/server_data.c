@@ -149,8 +149,6 @@ void server_chunk_lost(struct smtp_server *server)
 
 bool server_chunk_announce(struct smtp_server *server, struct str args)
 {
-    bool number = args.len > 0 && args.p[0] >= '0' && args.p[0] <= '9';
-
     if (parse_chunk(args, &server->chunk)) {
         server->skip_bytes = server->chunk.bytes;
         return true;
@@ -158,7 +156,7 @@ bool server_chunk_announce(struct smtp_server *server, struct str args)
     server_reply_fault(server, 501, "5.5.4 Syntax: BDAT size [LAST]");
     server_chunk_lost(server);
     /* Octets follow, and nobody knows how many: content must not be taken for commands. */
-    if (number)
+    if (args.len > 0)
         server_end(server);
     return false;
 }

@@ -75,6 +75,12 @@ static const struct talk {
      "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
     {ENVELOPE "BDAT 5LAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 501",
      "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    {ENVELOPE "BDAT undefined LAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 501",
+     "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    {ENVELOPE "BDAT -22\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 501",
+     "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
+    {ENVELOPE "BDAT 1\r\nxBDAT LAST\r\nMAIL FROM:<evil@x>\r\n", "250 250 250 250 501",
+     BEGUN "reset;quit;", "x"},
     /* a line that is no command at all */
     {ENVELOPE "BDAT 22 LAST\nMAIL FROM:<evil@x>\r\n", "250 250 250 500",
      "ehlo c;mail a@b;rcpt c@d;reset;quit;", ""},
