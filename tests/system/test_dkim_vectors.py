@@ -42,13 +42,34 @@ def keys(tmp_path_factory):
     return made
 
 
-def sign(message, domain, selector, key):
-    if not SIGNER.exists():
-        pytest.fail(f"{SIGNER} is missing: build the target dkim_sign, or set MTA_BIN")
-    done = subprocess.run([SIGNER, domain, selector, key], input=message, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(message)
-    return done.stdout
+class Signer:
+    """One process for all messages: its start under the sanitizer costs more than to sign."""
+
+    def __init__(self):
+        if not SIGNER.exists():
+            pytest.fail(f"{SIGNER} is missing: build the target dkim_sign, or set MTA_BIN")
+        self.process = subprocess.Popen([SIGNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, message, domain, selector, key):
+        self.process.stdin.write(f"{domain} {selector} {key} {len(message)}\n".encode() + message)
+        self.process.stdin.flush()
+        length = self.process.stdout.readline()
+        assert length.endswith(b"\n"), f"dkim_sign ended: {self.process.wait()}"
+        field = self.process.stdout.read(int(length))
+        assert len(field) == int(length)
+        return field + message
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait(timeout=30) == 0
+
+
+@pytest.fixture(scope="module")
+def sign():
+    signer = Signer()
+    yield signer
+    signer.close()
 
 
 def check_shape(signed, message, domain):
@@ -176,7 +197,7 @@ def cases():
         yield name, message, "example.com", "s1", 2048
 
 
-def test_all_verify(keys, tmp_path):
+def test_all_verify(keys, sign, tmp_path):
     judge = OpenDkim(tmp_path)
     names = []
     for name, message, domain, selector, size in cases():
@@ -194,13 +215,13 @@ def test_all_verify(keys, tmp_path):
 
 
 @pytest.mark.parametrize("body", [b"", b"\r\n", b"\r\n\r\n\r\n"])
-def test_empty_body_hash(keys, body):
+def test_empty_body_hash(keys, sign, body):
     """Cases O01."""
     signed = sign(PLAIN + b"\r\n" + body, "example.com", "s1", keys[2048][0])
     assert b"bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;" in signed
 
 
-def test_changes_fail(keys, tmp_path):
+def test_changes_fail(keys, sign, tmp_path):
     """Cases O03: each copy put in front, each letter changed, is seen by both verifiers."""
     path, record = keys[2048]
     message = PLAIN + b"Cc: c@example.net\r\nList-Id: <1>\r\n\r\nHello  Bob,\r\n\r\nlunch?\r\n"
@@ -224,7 +245,7 @@ def test_changes_fail(keys, tmp_path):
     assert judge.passed() == set(same)
 
 
-def test_second_signature(keys, tmp_path):
+def test_second_signature(keys, sign, tmp_path):
     """A message that somebody signed before us: both signatures pass."""
     message = PLAIN + b"\r\nbody\r\n"
     first = sign(message, "other.example", "s1024", keys[1024][0])

@@ -1,5 +1,6 @@
-/* dkim_sign DOMAIN SELECTOR KEY.pem: signs the message on standard input (CRLF) as the daemon does,
- * prints it. */
+/* dkim_sign: signs messages as the daemon does, one after the other. Reads "DOMAIN SELECTOR KEY.pem
+ * LENGTH\n" and LENGTH octets of a message (CRLF); writes "LENGTH\n" and so many octets of
+ * DKIM-Signature, until the input ends. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,16 +28,16 @@ static long sign(void *key, const uint8_t digest[32], uint8_t *signature, size_t
     return tls_key_sign_sha256(key, digest, signature, size);
 }
 
-static bool read_all(struct buf *message)
+static bool read_exactly(struct buf *message, size_t len)
 {
     char bytes[65536];
-    size_t len;
-    do {
-        len = fread(bytes, 1, sizeof bytes, stdin);
-        if (!buf_add(message, bytes, len))
+    while (len > 0) {
+        size_t want = len < sizeof bytes ? len : sizeof bytes;
+        if (fread(bytes, 1, want, stdin) != want || !buf_add(message, bytes, want))
             return false;
-    } while (len > 0);
-    return ferror(stdin) == 0;
+        len -= want;
+    }
+    return true;
 }
 
 static bool sign_message(struct str message, struct dkim_signer *signer, struct buf *field)
@@ -56,35 +57,64 @@ static bool sign_message(struct str message, struct dkim_signer *signer, struct 
     return dkim_sign(signer, (struct str){message.p, header_len}, body_hash, field);
 }
 
-int main(int argc, char **argv)
+/* The message under way, LENGTH octets of it, and what it is signed with. */
+struct request {
+    char domain[256];
+    char selector[256];
+    char path[1024];
+    size_t length;
+};
+
+static bool read_request(struct request *request)
+{
+    char line[1600];
+    return fgets(line, sizeof line, stdin) != NULL &&
+           sscanf(line, "%255s %255s %1023s %zu", request->domain, request->selector, request->path,
+                  &request->length) == 4 &&
+           request->length <= MESSAGE_MAX;
+}
+
+static bool answer(const struct request *request, struct tls_key *key, struct tls_sha256 *sha)
 {
     struct buf message;
     struct buf field;
-    struct tls_key *key = NULL;
-    char error[256];
-
-    if (argc != 4) {
-        fprintf(stderr, "usage: dkim_sign DOMAIN SELECTOR KEY.pem < message\n");
-        return 2;
-    }
+    struct dkim_signer signer = {
+        request->domain, request->selector, SIGNED_AT, {hash_update, hash_final, sha}, sign, key};
     buf_init(&message, MESSAGE_MAX);
     buf_init(&field, MESSAGE_MAX);
-    if (tls_init() < 0 || tls_key_load(argv[3], &key, error, sizeof error) < 0) {
-        fprintf(stderr, "dkim_sign: cannot load %s\n", argv[3]);
-        return 1;
-    }
-    struct tls_sha256 *sha = tls_sha256_new();
-    struct dkim_signer signer = {argv[1], argv[2], SIGNED_AT, {hash_update, hash_final, sha},
-                                 sign,    key};
-    bool ok = read_all(&message) && sign_message(buf_str(&message), &signer, &field) &&
+    bool ok = read_exactly(&message, request->length) &&
+              sign_message(buf_str(&message), &signer, &field) &&
+              printf("%zu\n", buf_len(&field)) > 0 &&
               fwrite(buf_str(&field).p, 1, buf_len(&field), stdout) == buf_len(&field) &&
-              (buf_len(&message) == 0 ||
-               fwrite(buf_str(&message).p, 1, buf_len(&message), stdout) == buf_len(&message)) &&
               fflush(stdout) == 0;
-    tls_sha256_free(&sha);
-    tls_key_unref(&key);
     buf_deinit(&message);
     buf_deinit(&field);
+    return ok;
+}
+
+int main(void)
+{
+    struct request request = {0};
+    char loaded[sizeof request.path] = "";
+    struct tls_key *key = NULL;
+    char error[256];
+    bool ok = tls_init() == 0;
+    struct tls_sha256 *sha = tls_sha256_new();
+    while (ok && read_request(&request)) {
+        if (strcmp(loaded, request.path) != 0) {
+            tls_key_unref(&key);
+            memcpy(loaded, request.path, sizeof loaded);
+            if (tls_key_load(request.path, &key, error, sizeof error) < 0) {
+                fprintf(stderr, "dkim_sign: %s\n", error);
+                ok = false;
+                break;
+            }
+        }
+        ok = answer(&request, key, sha);
+    }
+    ok = ok && feof(stdin) != 0; /* else a request that cannot be read */
+    tls_sha256_free(&sha);
+    tls_key_unref(&key);
     tls_deinit();
     return ok ? 0 : 1;
 }
