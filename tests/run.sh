@@ -114,7 +114,7 @@ run_ctest() {
     name=$1 preset=$2
     shift 2
     rm -f "$results/$name.xml"
-    ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" --output-junit "$results/$name.xml" "$@"
+    ctest --test-dir "build/$preset" --output-on-failure -j $((jobs * 2)) --output-junit "$results/$name.xml" "$@"
     count_report "$name" "$results/$name.xml" $?
 }
 
@@ -217,7 +217,7 @@ build_daemon() {
 run_system() {
     build_daemon || return
     say "system tests"
-    run_pytest system -n 4 -m "not heavy and not crash" tests/system
+    run_pytest system -n 5 -m "not heavy and not crash" tests/system
     say "system tests under load"
     run_pytest load -m "heavy and not crash" tests/system
 }
