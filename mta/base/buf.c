@@ -14,10 +14,23 @@ void buf_init(struct buf *buf, size_t max)
     *buf = (struct buf){.max = max};
 }
 
+void buf_init_secret(struct buf *buf, size_t max)
+{
+    *buf = (struct buf){.max = max, .secret = true};
+}
+
+/* These bytes are nobody's any more. */
+static void forget(const struct buf *buf, size_t from, size_t to)
+{
+    if (buf->secret && to > from)
+        explicit_bzero(buf->data + from, to - from);
+}
+
 void buf_deinit(struct buf *buf)
 {
+    forget(buf, buf->start, buf->end);
     free(buf->data);
-    *buf = (struct buf){.max = buf->max};
+    *buf = (struct buf){.max = buf->max, .secret = buf->secret};
 }
 
 size_t buf_len(const struct buf *buf)
@@ -32,13 +45,24 @@ struct str buf_str(const struct buf *buf)
     return (struct str){buf->data + buf->start, buf_len(buf)};
 }
 
+/* realloc() would leave the old bytes behind. */
+static char *move_secret(struct buf *buf, size_t capacity)
+{
+    char *data = mem_grow(NULL, capacity);
+    if (buf->end > buf->start)
+        memcpy(data + buf->start, buf->data + buf->start, buf_len(buf));
+    forget(buf, buf->start, buf->end);
+    free(buf->data);
+    return data;
+}
+
 /* Capacity is at most max plus one: the spare byte is where vsnprintf puts its NUL. */
 static void grow(struct buf *buf, size_t need)
 {
     size_t capacity = buf->capacity > 0 ? buf->capacity : FIRST_CAPACITY;
     while (capacity < need)
         capacity = capacity > buf->max / 2 ? buf->max + 1 : capacity * 2;
-    buf->data = mem_grow(buf->data, capacity);
+    buf->data = buf->secret ? move_secret(buf, capacity) : mem_grow(buf->data, capacity);
     buf->capacity = capacity;
 }
 
@@ -55,6 +79,7 @@ char *buf_reserve(struct buf *buf, size_t len)
      * each byte constant. */
     if (buf->start > 0 && (used <= buf->start || need > buf->max / 2)) {
         memmove(buf->data, buf->data + buf->start, used);
+        forget(buf, used, buf->end);
         buf->start = 0;
         buf->end = used;
     }
@@ -113,7 +138,9 @@ bool buf_printf(struct buf *buf, const char *format, ...)
 void buf_consume(struct buf *buf, size_t len)
 {
     size_t used = buf_len(buf);
-    buf->start += len < used ? len : used;
+    size_t taken = len < used ? len : used;
+    forget(buf, buf->start, buf->start + taken);
+    buf->start += taken;
     if (buf->start == buf->end) {
         buf->start = 0;
         buf->end = 0;
@@ -122,6 +149,7 @@ void buf_consume(struct buf *buf, size_t len)
 
 void buf_clear(struct buf *buf)
 {
+    forget(buf, buf->start, buf->end);
     buf->start = 0;
     buf->end = 0;
     buf->overflow = false;

@@ -10,10 +10,13 @@ struct buf {
     size_t start, end, capacity;
     size_t max;
     bool overflow; /* an append did not fit: it and all later ones were dropped whole */
+    bool secret;   /* see buf_init_secret() */
 };
 
 /* No allocation yet. max in bytes. */
 void buf_init(struct buf *buf, size_t max);
+/* The same for what may hold passwords: bytes that are consumed, cleared or moved leave no copy. */
+void buf_init_secret(struct buf *buf, size_t max);
 void buf_deinit(struct buf *buf);
 
 size_t buf_len(const struct buf *buf);

@@ -262,7 +262,7 @@ static void on_stream_tls(const struct tls_verdict *verdict, void *ctx)
     connection_step(c);
 }
 
-static void on_stream_bytes(const char *bytes, size_t len, void *ctx)
+static void on_stream_bytes(char *bytes, size_t len, void *ctx)
 {
     struct connection *c = ctx;
     if (c->client == NULL)

@@ -34,9 +34,10 @@ struct stream_events {
     /* The TLS handshake is done. */
     void (*on_tls)(const struct tls_verdict *verdict, void *ctx);
     /* Plain bytes from the peer. The callee takes all of them; to slow the peer it calls
-     * stream_pause(). After stream_start_tls() nothing that arrived before is ever delivered here.
+     * stream_pause(). It may overwrite them: a password is not to lie in the stream's buffer until
+     * the next read. After stream_start_tls() nothing that arrived before is ever delivered here.
      */
-    void (*on_bytes)(const char *bytes, size_t len, void *ctx);
+    void (*on_bytes)(char *bytes, size_t len, void *ctx);
     /* stream_pending() fell to 0 after it was above it: all bytes are with the kernel. */
     void (*on_drain)(void *ctx);
     /* It is over; no further callback. The owner still calls stream_close(); after an EOF it may

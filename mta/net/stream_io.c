@@ -233,8 +233,7 @@ static void deliver_plain(struct stream *stream)
         if (buf_len(&stream->inbox) > 0) {
             struct buf inbox = stream->inbox;
             buf_init(&stream->inbox, STREAM_PLAIN_BYTES);
-            struct str bytes = buf_str(&inbox);
-            stream->events->on_bytes(bytes.p, bytes.len, stream->ctx);
+            stream->events->on_bytes(inbox.data + inbox.start, buf_len(&inbox), stream->ctx);
             buf_deinit(&inbox);
             continue;
         }

@@ -23,7 +23,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_options *options,
     server->options.banner = str_dup(str_from(options->banner));
     server->events = *events;
     server->ctx = ctx;
-    buf_init(&server->input, INPUT_MAX);
+    buf_init_secret(&server->input, INPUT_MAX); /* a line of AUTH may lie there */
     buf_init(&server->output, OUTPUT_MAX);
     return server;
 }
@@ -271,6 +271,27 @@ static void finish_shut(struct smtp_server *server)
     server->shut_text = NULL;
 }
 
+/* What is in `now` is the caller's or ours, and none of it constant. */
+static void wipe(struct str bytes)
+{
+    explicit_bzero((char *)bytes.p, bytes.len);
+}
+
+void server_drop_input(struct smtp_server *server)
+{
+    wipe(server->now);
+    server->dropped_bytes += server->now.len;
+    server->now.len = 0;
+}
+
+/* May a password lie in what is handled next? Also where a client says it in the wrong place. */
+static bool is_secret(const struct smtp_server *server)
+{
+    if (server->state == SERVER_DATA || server->state == SERVER_CHUNK || server->skip_bytes > 0)
+        return false;
+    return server->skipping || line_max(server) == SMTP_AUTH_LINE_MAX;
+}
+
 /* Handles server->now until it is used up or has to wait. */
 static void run(struct smtp_server *server)
 {
@@ -279,9 +300,10 @@ static void run(struct smtp_server *server)
     assert(!server->running);
     server->running = true;
     while (more && server->now.len > 0 && !input_waits(server)) {
+        struct str before = server->now;
+        bool secret = is_secret(server);
         if (server->state == SERVER_CLOSED || server->state == SERVER_STARTTLS) {
-            server->dropped_bytes += server->now.len;
-            server->now.len = 0;
+            server_drop_input(server);
         } else if (server->state == SERVER_DATA) {
             server_content_input(server);
         } else if (server->state == SERVER_CHUNK) {
@@ -293,6 +315,8 @@ static void run(struct smtp_server *server)
         } else {
             more = next_line(server);
         }
+        if (secret)
+            wipe((struct str){before.p, before.len - server->now.len});
         if (server->shut_text != NULL && server->state != SERVER_ANSWER)
             finish_shut(server);
     }
@@ -309,24 +333,38 @@ static void run_waiting(struct smtp_server *server)
     server->now = (struct str){NULL, 0};
 }
 
-void smtp_server_input(struct smtp_server *server, const char *bytes, size_t len)
+/* What cannot be handled yet moves into the input buffer. @return false: there is no room */
+static bool keep_input(struct smtp_server *server, char *bytes, size_t len)
+{
+    bool fits = buf_add(&server->input, bytes, len);
+
+    explicit_bzero(bytes, len);
+    if (!fits)
+        smtp_server_shut(server, "4.7.0 Too much input");
+    return fits;
+}
+
+void smtp_server_input(struct smtp_server *server, char *bytes, size_t len)
 {
     assert(!server->running);
-    if (len == 0 || server->state == SERVER_CLOSED)
+    if (len == 0)
         return;
+    if (server->state == SERVER_CLOSED) {
+        explicit_bzero(bytes, len);
+        return;
+    }
     if (buf_len(&server->input) > 0) {
-        if (!buf_add(&server->input, bytes, len))
-            smtp_server_shut(server, "4.7.0 Too much input");
-        else
+        if (keep_input(server, bytes, len))
             run_waiting(server);
         return;
     }
     /* the usual case: straight from the caller's bytes, only the rest is copied */
     server->now = (struct str){bytes, len};
     run(server);
-    if (server->now.len > 0 && !buf_add(&server->input, server->now.p, server->now.len))
-        smtp_server_shut(server, "4.7.0 Too much input");
+    size_t rest = server->now.len;
     server->now = (struct str){NULL, 0};
+    if (rest > 0)
+        (void)keep_input(server, bytes + len - rest, rest);
 }
 
 bool smtp_server_wants_input(const struct smtp_server *server)

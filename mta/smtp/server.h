@@ -14,6 +14,8 @@
 
 #define SMTP_COMMAND_LINE_MAX 2048 /* longer: 500 5.5.2, then resync at LF */
 #define SMTP_AUTH_LINE_MAX 12288   /* AUTH and its responses (RFC 4954 section 4): 500 5.5.6 */
+#define SMTP_ENVID_MAX 100         /* octets (RFC 3461 section 4.4), */
+#define SMTP_ORCPT_MAX 500         /* (section 4.2) */
 #define SMTP_AUTH_FAILURES_MAX 10  /* a session; the next one is answered by 421 4.7.0 and close */
 #define SMTP_SERVER_ERRORS_MAX 50  /* bad commands before 421 4.7.0 and close */
 #define SMTP_SERVER_REFUSED_MAX 100 /* refused MAIL and DATA, likewise; of RCPT: */
@@ -55,7 +57,7 @@ struct smtp_mail {
     bool smtputf8;
     bool requiretls;
     enum smtp_ret ret;
-    struct str envid; /* xtext as sent, at most 100 octets; "": none */
+    struct str envid; /* xtext as sent, at most SMTP_ENVID_MAX octets; "": none */
 };
 
 enum smtp_notify { SMTP_NOTIFY_NEVER = 1, SMTP_NOTIFY_SUCCESS = 2, SMTP_NOTIFY_FAILURE = 4, SMTP_NOTIFY_DELAY = 8 };
@@ -64,7 +66,7 @@ enum smtp_notify { SMTP_NOTIFY_NEVER = 1, SMTP_NOTIFY_SUCCESS = 2, SMTP_NOTIFY_F
 struct smtp_rcpt {
     struct smtp_address address;
     unsigned notify;  /* enum smtp_notify bits, NEVER alone; 0: not given */
-    struct str orcpt; /* "type;xtext" as sent, at most 500 octets; "": none */
+    struct str orcpt; /* "type;xtext" as sent, at most SMTP_ORCPT_MAX octets; "": none */
 };
 
 /* A reply of 4xx or 5xx, for the log. Borrowed. */
@@ -117,10 +119,11 @@ void smtp_server_free(struct smtp_server **serverp); /* calls no event */
 /* Queue the greeting: 220, or e.g. verdict 421 4.3.2 too many connections / 554: then the session is to be closed. */
 void smtp_server_greet(struct smtp_server *server, const struct smtp_verdict *verdict);
 
-/* Bytes from the peer; all are taken (kept up to 64 KiB while waiting; the owner looks at wants_input first).
+/* Bytes from the peer; all are taken (kept up to 64 KiB while waiting; the owner looks at wants_input first). Lines of
+ * AUTH in them, and what is kept or dropped, are overwritten: no password stays in the owner's buffer.
  * Bytes that arrive before the greeting was queued, or pipelined where that is not allowed (behind EHLO, DATA, STARTTLS),
  * are handled as RFC 2920 says; behind STARTTLS they are dropped and counted (cases O10). */
-void smtp_server_input(struct smtp_server *server, const char *bytes, size_t len);
+void smtp_server_input(struct smtp_server *server, char *bytes, size_t len);
 bool smtp_server_wants_input(const struct smtp_server *server);
 struct buf *smtp_server_output(struct smtp_server *server); /* the owner consumes from it */
 

@@ -113,8 +113,7 @@ static void on_starttls(struct smtp_server *server, struct str args)
     server_reply(server, 220, "2.0.0 Ready to start TLS");
     /* before the event: nothing said in clear may be handled as if said under TLS (CVE-2011-0411)
      */
-    server->dropped_bytes += server->now.len;
-    server->now.len = 0;
+    server_drop_input(server);
     if (server->state == SERVER_STARTTLS)
         server->events.on_starttls(server->ctx);
 }

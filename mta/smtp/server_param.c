@@ -4,9 +4,7 @@
 
 #include "mta/smtp/server_private.h"
 
-#define SIZE_DIGITS_MAX 20  /* RFC 1870 section 4 */
-#define ENVID_MAX       100 /* RFC 3461 section 4.4 */
-#define ORCPT_MAX       500 /* RFC 3461 section 4.2 */
+#define SIZE_DIGITS_MAX 20 /* RFC 1870 section 4 */
 
 enum extension { ALWAYS, WITH_DSN, WITH_SMTPUTF8, WITH_REQUIRETLS };
 
@@ -148,7 +146,7 @@ static struct server_refusal take_ret(const struct target *to, struct str value)
 
 static struct server_refusal take_envid(const struct target *to, struct str value)
 {
-    if (value.len > ENVID_MAX || !is_xtext(value))
+    if (value.len > SMTP_ENVID_MAX || !is_xtext(value))
         return (struct server_refusal){501, "5.5.4 Bad ENVID (RFC 3461 section 4.4)"};
     to->mail->envid = value;
     return ok;
@@ -226,7 +224,8 @@ static struct server_refusal take_orcpt(const struct target *to, struct str valu
 
     while (type.len < value.len && is_type_byte(value.p[type.len]))
         type.len++;
-    if (type.len == 0 || type.len >= value.len || value.p[type.len] != ';' || value.len > ORCPT_MAX)
+    if (type.len == 0 || type.len >= value.len || value.p[type.len] != ';' ||
+        value.len > SMTP_ORCPT_MAX)
         return bad;
     struct str address = str_skip(value, type.len + 1);
     bool good = str_equal_nocase(type, STR("utf-8"))

@@ -110,6 +110,8 @@ void server_forget_sender(struct smtp_server *server);
 /* Nothing is read or answered any more; on_reset if there was a transaction, on_quit. */
 void server_end(struct smtp_server *server);
 
+/* Wipe and count what lies behind the command being handled: nobody will look at it. */
+void server_drop_input(struct smtp_server *server);
 /* An answer of the owner has been queued: handle the input that waited, unless called from inside an
  * event. */
 void server_go_on(struct smtp_server *server);

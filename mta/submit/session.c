@@ -249,7 +249,7 @@ void session_step(struct session *s)
 
 /* ---- the stream ---- */
 
-static void on_bytes(const char *bytes, size_t len, void *ctx)
+static void on_bytes(char *bytes, size_t len, void *ctx)
 {
     struct session *s = ctx;
     if (s->over)

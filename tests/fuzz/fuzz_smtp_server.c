@@ -230,11 +230,11 @@ static void start(struct record *record, unsigned options, unsigned more)
     smtp_server_greet(record->server, &welcome);
 }
 
-static void give(struct record *record, const uint8_t *bytes, size_t len)
+static void give(struct record *record, char *bytes, size_t len)
 {
     static const struct smtp_verdict failed = {451, "4.3.0 Disk"};
 
-    smtp_server_input(record->server, (const char *)bytes, len);
+    smtp_server_input(record->server, bytes, len);
     while (smtp_server_answer_pending(record->server)) {
         check(smtp_server_auth_pending(record->server) == record->asked);
         if (record->asked)
@@ -273,11 +273,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     size_t piece = data[1] % 32U + 1;
+    size_t len = size - 2;
+    char *bytes = mem_alloc(len); /* the sessions write to what they are given */
     start(&whole, data[0], data[1]);
     start(&cut, data[0], data[1]);
-    give(&whole, data + 2, size - 2);
-    for (size_t i = 2; i < size; i += piece)
-        give(&cut, data + i, size - i < piece ? size - i : piece);
+    memcpy(bytes, data + 2, len);
+    give(&whole, bytes, len);
+    memcpy(bytes, data + 2, len);
+    for (size_t i = 0; i < len; i += piece)
+        give(&cut, bytes + i, len - i < piece ? len - i : piece);
+    free(bytes);
 
     struct str said = buf_str(smtp_server_output(whole.server));
     check_replies(said);

@@ -1,5 +1,6 @@
 """Logging in: each way that smtplib knows, what a user may send as, what the log tells and what it never tells."""
 
+import os
 import shutil
 import ssl
 import time
@@ -17,10 +18,11 @@ SECRET = "correct horse battery staple"
 def start(start_mta, certificate, tmp_path):
     write_users(tmp_path / "users", {"anna": (SECRET, ["anna@sender.example", "@shop.example"]), "bert": SECRET + "2"})
 
-    def start(config=None, **listener):
+    def start(config=None, build=None, **listener):
         return start_mta({"users_file": "../users", "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
                           **(config or {})},
-                         listener={"tls": "optional", "auth": "optional", "trusted": [], "cleartext_auth": "never", **listener})
+                         listener={"tls": "optional", "auth": "optional", "trusted": [], "cleartext_auth": "never", **listener},
+                         build=build)
 
     return start
 
@@ -52,6 +54,40 @@ def test_mechanisms(start, start_peer, to_peer, mechanism, initial):
     assert " with ESMTPSA " in received and "(user anna)" in received
     mta.stop()
     assert SECRET not in mta.log() and plain("anna", SECRET) not in mta.log()
+
+
+def memory_of(pid):
+    """All that a process could write to, piece by piece."""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
+        for line in maps:
+            where, mode = line.split()[:2]
+            if mode.startswith("rw"):
+                begin, end = (int(part, 16) for part in where.split("-"))
+                mem.seek(begin)
+                yield mem.read(end - begin)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_no_password_stays_in_memory(start, tls):
+    mta = start(build="release", cleartext_auth="loopback")
+    wrong = os.urandom(16).hex()
+    clients = [under_tls(mta) if tls else mta.smtp() for _ in range(4)]
+    for client, password in zip(clients, (SECRET, wrong, SECRET, wrong)):
+        client.ehlo()
+        line = b"AUTH PLAIN " + plain("anna", password).encode() + b"\r\n"
+        cut = 30 if client in clients[2:] else 0  # in one segment, and in two
+        if cut:
+            client.sock.sendall(line[:cut])
+            time.sleep(0.1)
+        client.sock.sendall(line[cut:])
+        assert client.getreply()[0] == (235 if password == SECRET else 535)
+    # ends alone as well: later lines overwrite how a copy begins
+    needles = [text.encode() for secret in (SECRET, wrong)
+               for text in (secret, secret[-16:], plain("anna", secret)[-40:], plain("anna", secret)[-20:])]
+    for piece in memory_of(mta.process.pid):
+        assert not [needle for needle in needles if needle in piece]
+    for client in clients:
+        client.close()
 
 
 def test_allowed_senders(start):

@@ -114,6 +114,47 @@ static void gives_memory_back_when_empty(void **state)
     buf_deinit(&buf);
 }
 
+/* Where the bytes were before they left or moved, there is nothing. */
+static void leaves_no_copy_of_secrets(void **state)
+{
+    struct buf buf;
+    (void)state;
+    buf_init_secret(&buf, 1000);
+    assert_true(buf_add_text(&buf, "passwordpass"));
+    buf_consume(&buf, 8);
+    assert_true(str_equal(buf_str(&buf), STR("pass")));
+    assert_memory_equal(buf.data, "\0\0\0\0\0\0\0\0pass", 12);
+    buf_consume(&buf, 9);
+    assert_null(memmem(buf.data, 12, "s", 1));
+
+    /* it moves to the front to make room, and then to a larger block */
+    char fill[250];
+    memset(fill, 'x', sizeof fill);
+    assert_true(buf_add(&buf, fill, sizeof fill));
+    buf_consume(&buf, 200);
+    assert_true(buf_add_text(&buf, "0123456789"));
+    assert_int_equal(buf.start, 0);
+    assert_memory_equal(buf.data + 40, "xxxxxxxxxx0123456789\0\0\0\0", 24);
+    for (size_t i = 60; i < 250; i++)
+        assert_int_equal(buf.data[i], 0);
+    const char *old = buf.data;
+    assert_true(buf_add(&buf, fill, sizeof fill));
+    assert_true(buf.data != old && buf.capacity > 256);
+    assert_memory_equal(buf_str(&buf).p + 50, "0123456789xxx", 13);
+
+    buf_clear(&buf);
+    for (size_t i = 0; i < 310; i++)
+        assert_int_equal(buf.data[i], 0);
+    buf_release(&buf);
+    assert_true(buf_add_text(&buf, "again"));
+    buf_deinit(&buf);
+    assert_true(buf.secret); /* and so it stays */
+    assert_true(buf_add_text(&buf, "again"));
+    buf_consume(&buf, 5);
+    assert_int_equal(buf.data[0], 0);
+    buf_deinit(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +163,7 @@ int main(void)
         cmocka_unit_test(reserves_and_fills),
         cmocka_unit_test(keeps_order_while_it_moves),
         cmocka_unit_test(gives_memory_back_when_empty),
+        cmocka_unit_test(leaves_no_copy_of_secrets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,7 +85,7 @@ static inline void note_tls(const struct tls_verdict *verdict, void *ctx)
     act(owner, owner->on_tls);
 }
 
-static inline void note_bytes(const char *bytes, size_t len, void *ctx)
+static inline void note_bytes(char *bytes, size_t len, void *ctx)
 {
     struct owner *owner = ctx;
     assert_true(len > 0);

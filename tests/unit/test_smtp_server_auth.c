@@ -1,6 +1,7 @@
 /* tests/unit/test_smtp_server_auth.c - the line exchange of AUTH (RFC 4954, case O12 and O13): what
  * the owner is asked, what ends it. Conversations run whole, one byte at a time, and cut in two at
  * every byte. */
+#include "mta/smtp/server_private.h"
 #include "tests/unit/smtp_server_peer.h"
 
 #define HELLO "EHLO c\r\n"
@@ -304,6 +305,90 @@ static void test_input_waits(void **state)
     peer_close(&peer);
 }
 
+/* ---- no password stays ---- */
+
+/* Its letter is Q, which stands nowhere else. */
+static const char *const secrets[] = {
+    HELLO "AUTH PLAIN QQQQ\r\nNOOP\r\n", HELLO "auth plain QQQQQQQQ\r\n",
+    HELLO "AUTH PLAIN\r\nQQQQ\r\nNOOP\r\n",
+    HELLO "AUTH LOGIN\r\nTU9SRQ==\r\nQQQQ\r\nAUTH PLAIN QQQQ\r\n",
+    /* in the wrong place or the wrong way */
+    "AUTH PLAIN QQQQ\r\n", HELLO "AUTH GSSAPI QQQQ\r\n", HELLO "AUTH PLAIN QQQ\r\n",
+    HELLO "AUTH PLAIN\r\nQQQQ\nNOOP\r\n", HELLO "AUTH PLAIN\r\nQ Q\r\nNOOP\r\n",
+    HELLO "AUTH PLAIN QQQQ\r\nAUTH PLAIN QQQQ\r\nAUTH PLAIN QQQQ",
+    HELLO "STARTTLS\r\nAUTH PLAIN QQQQ\r\n", HELLO "MAIL FROM:<a@b>\r\nAUTH PLAIN QQQQ\r\n",
+    "GET / HTTP/1.1\r\nAuthorization: Basic QQQQ\r\n", /* ends the session */
+};
+
+/* Gives bytes and looks at what is left of them. */
+static void give_secret(struct peer *peer, const char *bytes, size_t len)
+{
+    char copy[2 * SMTP_AUTH_LINE_MAX];
+
+    assert_true(len <= sizeof copy);
+    memcpy(copy, bytes, len);
+    smtp_server_input(peer->server, copy, len);
+    if (memchr(copy, 'Q', len) != NULL)
+        fail_msg("a password stays: %.*s", (int)len, copy);
+}
+
+static void test_no_password_stays_with_the_caller(void **state)
+{
+    static char line[SMTP_AUTH_LINE_MAX + 1000] = HELLO "AUTH PLAIN ";
+    struct smtp_server_options options = peer_options();
+    (void)state;
+
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
+        size_t len = strlen(secrets[i]);
+        for (size_t cut = 0; cut <= 2 * len; cut++) {
+            struct peer peer;
+            peer_open(&peer, &options);
+            peer.answer = cut % 2 == 0 ? ANSWER_AT_ONCE : ANSWER_BY_TEST;
+            smtp_server_offer_auth(peer.server, "PLAIN LOGIN");
+            peer_greet(&peer);
+            give_secret(&peer, secrets[i], cut / 2);
+            give_secret(&peer, secrets[i] + cut / 2, len - cut / 2);
+            peer_close(&peer);
+        }
+    }
+    memset(line + strlen(line), 'Q', sizeof line - strlen(line));
+    for (size_t piece = 1; piece <= sizeof line; piece = piece * 7) {
+        struct peer peer;
+        peer_open(&peer, &options);
+        smtp_server_offer_auth(peer.server, "PLAIN");
+        peer_greet(&peer);
+        for (size_t at = 0; at < sizeof line; at += piece)
+            give_secret(&peer, line + at, sizeof line - at < piece ? sizeof line - at : piece);
+        peer_close(&peer);
+    }
+}
+
+/* What was kept of a line until its end came is wiped behind it. */
+static void test_no_password_stays_in_the_session(void **state)
+{
+    struct smtp_server_options options = peer_options();
+    struct peer peer;
+    (void)state;
+
+    peer_open(&peer, &options);
+    peer.answer = ANSWER_BY_TEST;
+    smtp_server_offer_auth(peer.server, "PLAIN");
+    peer_greet(&peer);
+    peer_give_text(&peer, HELLO "AUTH PLAIN QQ");
+    const struct buf *input = &peer.server->input;
+    assert_memory_equal(input->data, "AUTH PLAIN QQ", 13);
+    peer_give_text(&peer, "QQ\r\nNOOP\r\n");
+    peer_expect_events(&peer, "ehlo c;auth PLAIN;initial QQQQ;");
+    assert_int_equal(input->start, 17);
+    for (size_t i = 0; i < input->start; i++)
+        assert_int_equal(input->data[i], 0);
+    assert_memory_equal(input->data + input->start, "NOOP\r\n", 6);
+    peer_answer_auth(&peer);
+    peer_take(&peer);
+    peer_expect_codes(&peer, "220 250 535 250");
+    peer_close(&peer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +401,8 @@ int main(void)
         cmocka_unit_test(test_shut_between_responses),
         cmocka_unit_test(test_shut_from_inside),
         cmocka_unit_test(test_input_waits),
+        cmocka_unit_test(test_no_password_stays_with_the_caller),
+        cmocka_unit_test(test_no_password_stays_in_the_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -343,8 +343,8 @@ static void test_early_talker_is_limited(void **state)
 static void test_output_is_bounded(void **state)
 {
     struct smtp_server_options options = peer_options();
-    static char block[5400];                        /* 900 commands */
-    static const char message[] = ENVELOPE ".\r\n"; /* renews the bound for commands */
+    static char block[5400];                  /* 900 commands */
+    static char message[] = ENVELOPE ".\r\n"; /* renews the bound for commands */
     struct peer peer;
     (void)state;
 
