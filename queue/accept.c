@@ -10,13 +10,15 @@ static bool is_within_limits(const struct queue_envelope *envelope, uint64_t bod
     if (envelope->recipient_count == 0 || envelope->recipient_count > QUEUE_RECIPIENTS_MAX ||
         envelope->header_bytes > body_bytes || envelope->accepted_unix_ms < 0 ||
         strlen(envelope->sender) > QUEUE_ADDRESS_MAX ||
-        strlen(envelope->sign_domain) > QUEUE_DOMAIN_MAX)
+        strlen(envelope->sign_domain) > QUEUE_DOMAIN_MAX ||
+        !queue_head_params_fit(envelope->flags, envelope->ret, envelope->envid))
         return false;
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         const struct queue_recipient *rcpt = &envelope->recipients[i];
         size_t address = strlen(rcpt->address);
         size_t domain = strlen(rcpt->domain);
-        if (address == 0 || address > QUEUE_ADDRESS_MAX || domain == 0 || domain > QUEUE_DOMAIN_MAX)
+        if (address == 0 || address > QUEUE_ADDRESS_MAX || domain == 0 ||
+            domain > QUEUE_DOMAIN_MAX || !queue_rcpt_params_fit(rcpt->notify, rcpt->orcpt))
             return false;
     }
     return true;
@@ -55,7 +57,9 @@ static void group(struct grouping *grouping, const struct queue_envelope *envelo
         grouping->rcpts[i] = (struct queue_rcpt_row){
             .unit = (uint16_t)unit,
             .state = QUEUE_RCPT_WAITING,
+            .notify = envelope->recipients[i].notify,
             .address = envelope->recipients[i].address,
+            .orcpt = envelope->recipients[i].orcpt,
         };
     }
 }
@@ -149,6 +153,8 @@ struct queue_new *queue_new_encode(uint64_t id, const struct queue_envelope *env
         .sender = envelope->sender,
         .sign_domain = envelope->sign_domain,
         .prefix = "",
+        .ret = (uint8_t)envelope->ret,
+        .envid = envelope->envid,
     };
     memcpy(head.body_hash, envelope->body_hash, sizeof head.body_hash);
     struct queue_new *message = queue_alloc(sizeof *message);

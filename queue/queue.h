@@ -23,6 +23,8 @@
 
 #define QUEUE_DOMAIN_MAX 255      /* octets of a next-hop domain, without NUL */
 #define QUEUE_ADDRESS_MAX 1024    /* octets of a sender or recipient */
+#define QUEUE_ENVID_MAX 100       /* octets (RFC 3461 section 4.4), */
+#define QUEUE_ORCPT_MAX 500       /* (section 4.2) */
 #define QUEUE_RECIPIENTS_MAX 50000
 #define QUEUE_PIECE_MAX ((size_t)256 * 1024)
 #define QUEUE_TEXT_MAX 1024       /* octets of an attempt's text; longer is cut */
@@ -116,9 +118,27 @@ enum queue_rcpt_state {
     QUEUE_RCPT_BOUNCE_PENDING = 5, /* failed for good, its DSN is not stored yet (queue was full) */
 };
 
+/* Of what the sender wants to be told (NOTIFY, RFC 3461 section 4.1); 0: nothing was said. */
+enum queue_notify {
+    QUEUE_NOTIFY_NEVER = 1, /* without the next three */
+    QUEUE_NOTIFY_SUCCESS = 2,
+    QUEUE_NOTIFY_FAILURE = 4,
+    QUEUE_NOTIFY_DELAY = 8,
+    /* Beside one of these, without SUCCESS: the sender wanted to be told of success, but of a name that
+     * stands for several addresses. That is due to it once, as "expanded" (section 5.2.7.3), and the first
+     * of these addresses has this mark. */
+    QUEUE_NOTIFY_EXPANDED = 16,
+};
+
+/* What is to be returned with a failure (RET, section 4.3). */
+enum queue_ret { QUEUE_RET_NONE = 0, QUEUE_RET_FULL = 1, QUEUE_RET_HDRS = 2 };
+
 struct queue_recipient {
     const char *address; /* as given in RCPT, without <>; NUL-terminated; never empty */
     const char *domain;  /* next-hop domain, lower case A-labels: recipients of equal domain form a unit */
+    uint8_t notify;      /* enum queue_notify bits */
+    const char *orcpt;   /* ORCPT as given, "type;xtext"; no blanks, no control bytes. Put: "" or NULL is none;
+                          * read back: never NULL */
     /* Below: read back only; ignored by put. */
     uint16_t unit;
     enum queue_rcpt_state state;
@@ -137,13 +157,17 @@ struct queue_unit {
 enum { /* flags of an envelope */
     QUEUE_FLAG_8BIT = 1,    /* BODY=8BITMIME was given, or is needed */
     QUEUE_FLAG_BOUNCE = 2,  /* a DSN of ours */
+    QUEUE_FLAG_SMTPUTF8 = 4,   /* RFC 6531 */
+    QUEUE_FLAG_REQUIRETLS = 8, /* RFC 8689 */
 };
 
 struct queue_envelope {
     const char *sender; /* "" is the null sender */
     const struct queue_recipient *recipients;
     size_t recipient_count;
-    uint32_t flags;
+    uint32_t flags; /* of those above; others: QUEUE_ERR_LIMIT */
+    enum queue_ret ret;
+    const char *envid; /* ENVID, xtext as given; as orcpt */
     uint64_t header_bytes; /* length of the header section at the body's start, its final blank line excluded */
     uint64_t body_bytes;   /* all stored bytes; put: filled in by the queue */
     uint8_t body_hash[32]; /* DKIM relaxed body hash, made while it arrived; all zero: none */

@@ -55,6 +55,8 @@ struct queue_envelope queue_head_seen(const struct queue_head *head)
         .sender = head->sender,
         .recipient_count = head->recipient_count,
         .flags = head->flags,
+        .ret = (enum queue_ret)head->ret,
+        .envid = head->envid,
         .header_bytes = head->header_bytes,
         .body_bytes = head->body_bytes,
         .sign_domain = head->sign_domain,
@@ -84,6 +86,8 @@ struct queue_recipient queue_rcpt_seen(const struct queue_rcpt_row *row, const c
     return (struct queue_recipient){
         .address = row->address,
         .domain = domain,
+        .notify = row->notify,
+        .orcpt = row->orcpt,
         .unit = row->unit,
         .state = (enum queue_rcpt_state)row->state,
         .attempts = row->attempts,

@@ -1,11 +1,17 @@
 /* queue/record.h - the bytes of a stored row: message heads, unit rows, recipient rows, attempts,
  * meta.
  *
- * Every row begins with: u8 version, u8 kind, u16 zero, u32 CRC-32C over its key and what follows.
+ * Every row begins with: u8 version, u8 kind, u16 zero, u32 CRC-32C over its key and what follows,
+ * going on from version - 1: one version never passes for another.
  * A message of up to QUEUE_ROW_ITEMS recipients is one row, the head; a longer list goes on in rows
  * of QUEUE_ROW_ITEMS units or recipients each, so that an outcome rewrites a bounded number of
  * bytes. Decoding takes any bytes: it answers with a reason in words, never reads beyond, never
- * asserts. Decoded texts are NUL-terminated and point into the row. Any thread. */
+ * asserts. Decoded texts are NUL-terminated and point into the row. Any thread.
+ *
+ * Heads and rows of recipients have two versions: the second one keeps parameters of MAIL and RCPT
+ * (RFC 3461, 6531, 8689) and is written only where some were given, so that other mail costs
+ * nothing, and a program that does not know them sets such a message aside instead of sending it
+ * otherwise than was asked. */
 #ifndef QUEUE_RECORD_H
 #define QUEUE_RECORD_H
 
@@ -16,6 +22,7 @@
 #include "queue/queue.h"
 
 #define QUEUE_RECORD_VERSION 1
+#define QUEUE_RECORD_PARAMS  2 /* the version with parameters */
 #define QUEUE_ROW_ITEMS      32
 #define QUEUE_PREFIX_MAX     60000
 #define QUEUE_MESSAGE_KEY    11 /* octets of the longest key in `message` */
@@ -47,6 +54,8 @@ struct queue_head {
     const char *sender;
     const char *sign_domain;
     const char *prefix;
+    uint8_t ret;       /* enum queue_ret */
+    const char *envid; /* none: "", for writers NULL too */
 };
 
 struct queue_unit_row {
@@ -62,11 +71,17 @@ struct queue_unit_row {
 struct queue_rcpt_row {
     uint16_t unit;
     uint8_t state;
+    uint8_t notify;    /* enum queue_notify */
     uint32_t attempts; /* attempt rows ever written for it */
     const char *address;
+    const char *orcpt; /* none: "", for writers NULL too */
 };
 
 bool queue_rcpt_is_open(uint8_t state);
+
+/* May these be stored? NULL is as good as "". */
+bool queue_head_params_fit(uint32_t flags, unsigned ret, const char *envid);
+bool queue_rcpt_params_fit(unsigned notify, const char *orcpt);
 
 static inline bool queue_head_is_whole(const struct queue_head *head)
 {
@@ -105,7 +120,7 @@ void queue_attempt_write(struct queue_bytes *out, const struct queue_attempt *at
 const char *queue_attempt_read(struct queue_attempt *attempt, const void *bytes, size_t len);
 
 /* ---- sealing, shared with meta.c and the fuzz target ---- */
-size_t queue_row_begin(struct queue_bytes *out, enum queue_row_kind kind);
+size_t queue_row_begin(struct queue_bytes *out, enum queue_row_kind kind); /* the first version */
 void queue_row_seal(struct queue_bytes *out, size_t begin, const void *key, size_t key_len);
 /* Checks version, kind and checksum; leaves the walk at the content. NULL or the reason. */
 const char *queue_row_open(struct queue_walk *walk, enum queue_row_kind kind, const void *key,

@@ -161,7 +161,7 @@ run_tidy() {
 
 # The unit tests of what crosses threads run under the thread sanitizer too: of the queue those that keep its writer
 # busy, not those of files and rows.
-single='test_queue_(attempt|body|check|pages|record|repair|space)'
+single='test_queue_(attempt|body|check|pages|params|record|repair|space)'
 threaded='test_auth_exchange test_queue_ test_base_log test_net_ test_deliver_scheduler_threads test_dns_ test_control_metrics'
 
 run_unit() {

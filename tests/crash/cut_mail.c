@@ -64,6 +64,7 @@ void cut_mail_make(struct cut_mail *mail, uint64_t id, uint64_t size)
     uint64_t h = mix(id);
     size_t count = recipients_of(h);
     size_t spread = 1 + h / 1024 % CUT_UNITS_MAX;
+    bool asks = h / 256 % 4 == 0;
     mail->unit_count = 0;
     (void)snprintf(mail->sender, sizeof mail->sender, "s%" PRIx64 "@" CUT_HOME, id);
     for (size_t i = 0; i < count; i++) {
@@ -72,6 +73,8 @@ void cut_mail_make(struct cut_mail *mail, uint64_t id, uint64_t size)
         *rcpt = (struct queue_recipient){
             .address = mail->addresses[i],
             .domain = domains[(h / 4096 + i % spread) % CUT_DOMAINS],
+            .notify = asks ? (uint8_t)(i % 4 * QUEUE_NOTIFY_FAILURE) : 0,
+            .orcpt = asks && i % 3 == 0 ? "rfc822;list@" CUT_HOME : "",
         };
         add_unit(mail, rcpt);
     }
@@ -79,7 +82,9 @@ void cut_mail_make(struct cut_mail *mail, uint64_t id, uint64_t size)
         .sender = mail->sender,
         .recipients = mail->recipients,
         .recipient_count = count,
-        .flags = h / 64 % 2 != 0 ? QUEUE_FLAG_8BIT : 0,
+        .flags = (h / 64 % 2 != 0 ? QUEUE_FLAG_8BIT : 0U) | (asks ? QUEUE_FLAG_REQUIRETLS : 0U),
+        .ret = asks ? QUEUE_RET_HDRS : QUEUE_RET_NONE,
+        .envid = asks ? "cut" : "",
         .header_bytes = size / 3,
         .body_bytes = size,
         .sign_domain = h / 128 % 2 != 0 ? "sign.example" : "",
@@ -94,7 +99,7 @@ void cut_mail_make_bounce(struct cut_mail *mail, uint64_t origin, uint16_t unit)
     (void)snprintf(mail->addresses[0], sizeof mail->addresses[0], "b%" PRIx64 ".%u@" CUT_HOME,
                    origin, unit);
     mail->recipients[0] =
-        (struct queue_recipient){.address = mail->addresses[0], .domain = CUT_HOME};
+        (struct queue_recipient){.address = mail->addresses[0], .domain = CUT_HOME, .orcpt = ""};
     mail->units[0] = CUT_HOME;
     mail->unit_count = 1;
     mail->envelope = (struct queue_envelope){
@@ -102,6 +107,7 @@ void cut_mail_make_bounce(struct cut_mail *mail, uint64_t origin, uint16_t unit)
         .recipients = mail->recipients,
         .recipient_count = 1,
         .flags = QUEUE_FLAG_BOUNCE,
+        .envid = "",
         .header_bytes = 100,
         .body_bytes = CUT_BOUNCE_LEN,
         .sign_domain = "",
@@ -130,6 +136,8 @@ static const char *recipient_differs(const struct queue_recipient *a,
         return "a recipient's address";
     if (strcmp(a->domain, b->domain) != 0 || a->unit != b->unit)
         return "a recipient's unit";
+    if (a->notify != b->notify || strcmp(a->orcpt, b->orcpt) != 0)
+        return "what a recipient's sender asked for";
     return NULL;
 }
 
@@ -143,6 +151,8 @@ const char *cut_mail_differs(const struct cut_mail *mail, const struct queue_env
     if (made->flags != read->flags || made->header_bytes != read->header_bytes ||
         made->body_bytes != read->body_bytes)
         return "flags or lengths";
+    if (made->ret != read->ret || strcmp(made->envid, read->envid) != 0)
+        return "what the sender asked for";
     if (memcmp(made->body_hash, read->body_hash, sizeof made->body_hash) != 0 ||
         strcmp(made->sign_domain, read->sign_domain) != 0)
         return "what signing needs";

@@ -154,14 +154,322 @@ static void reasons_name_the_fault(void **state)
     struct queue_bytes row = sample();
     struct queue_head head;
     assert_string_equal(read_exact(&head, ID, row.p, 0), "the record is empty");
-    row.p[0] = 2;
-    assert_string_equal(read_exact(&head, ID, row.p, row.len),
-                        "the record has a version that this program does not know");
+    static const uint8_t unknown[] = {0, 3, 255};
+    for (size_t i = 0; i < sizeof unknown; i++) {
+        row.p[0] = unknown[i];
+        assert_string_equal(read_exact(&head, ID, row.p, row.len),
+                            "the record has a version that this program does not know");
+    }
     row.p[0] = 1;
     row.p[row.len - 1] = 1;
     assert_string_equal(read_exact(&head, ID, row.p, row.len),
                         "the checksum of the record is wrong");
     queue_bytes_deinit(&row);
+}
+
+/* ---- parameters ---- */
+
+/* As a program without them wrote it: one unit, one recipient, tried twice. */
+static const uint8_t first_head[] = {
+    0x01, 0x48, 0x00, 0x00, 0x17, 0x49, 0x75, 0x24, 0x7b, 0x68, 0xe5, 0xcf, 0x8b, 0x01, 0x00, 0x00,
+    0x03, 0x00, 0x00, 0x00, 0x64, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x09, 0x08, 0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x0b, 0x00, 0x73, 0x40, 0x61, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c,
+    0x65, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x68, 0xe5, 0xcf, 0x8b, 0x01, 0x00, 0x00,
+    0x02, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, 0x09, 0x00, 0x78, 0x2e, 0x65, 0x78, 0x61,
+    0x6d, 0x70, 0x6c, 0x65, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x0b, 0x00, 0x62, 0x40,
+    0x78, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x00,
+};
+/* The second row of a long list of 33. */
+static const uint8_t first_rcpts[] = {
+    0x01, 0x52, 0x00, 0x00, 0xdd, 0xbd, 0xb4, 0xb8, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00,
+    0x0b, 0x00, 0x62, 0x40, 0x78, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x00,
+};
+
+/* The first version is read, and what has no parameters is still written so: no octet more. */
+static void the_first_version_stays(void **state)
+{
+    (void)state;
+    struct queue_head head;
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    struct queue_bytes out = {0};
+    assert_null(queue_head_read(&head, ID, first_head, sizeof first_head, units, rcpts));
+    assert_string_equal(head.sender, "s@a.example");
+    assert_int_equal(head.flags, QUEUE_FLAG_8BIT | QUEUE_FLAG_BOUNCE);
+    assert_int_equal(head.ret, QUEUE_RET_NONE);
+    assert_string_equal(head.envid, "");
+    assert_true(units[0].warned);
+    assert_int_equal(rcpts[0].notify, 0);
+    assert_string_equal(rcpts[0].orcpt, "");
+    queue_head_write(&out, ID, &head, units, rcpts);
+    assert_int_equal(out.len, sizeof first_head);
+    assert_memory_equal(out.p, first_head, out.len);
+
+    head.recipient_count = QUEUE_ROW_ITEMS + 1;
+    rcpts[0] = (struct queue_rcpt_row){.notify = 9, .orcpt = "x"};
+    assert_null(queue_rcpts_read(&head, ID, 1, first_rcpts, sizeof first_rcpts, rcpts));
+    assert_int_equal(rcpts[0].notify, 0);
+    assert_string_equal(rcpts[0].orcpt, "");
+    out.len = 0;
+    queue_rcpts_write(&out, ID, 1, rcpts, 1);
+    assert_int_equal(out.len, sizeof first_rcpts);
+    assert_memory_equal(out.p, first_rcpts, out.len);
+    queue_bytes_deinit(&out);
+}
+
+/* The sample with parameters: of the message, of two of its recipients. */
+struct asked {
+    struct queue_head head;
+    struct queue_rcpt_row rcpts[3];
+};
+
+static struct asked asked_sample(void)
+{
+    struct asked asked = {.head = sample_head()};
+    asked.head.flags |= QUEUE_FLAG_SMTPUTF8;
+    asked.head.ret = QUEUE_RET_FULL;
+    asked.head.envid = "env+2B1";
+    memcpy(asked.rcpts, sample_rcpts, sizeof asked.rcpts);
+    asked.rcpts[0].notify = QUEUE_NOTIFY_SUCCESS | QUEUE_NOTIFY_DELAY;
+    asked.rcpts[2].orcpt = "rfc822;c@y";
+    return asked;
+}
+
+static struct queue_bytes write_asked(const struct asked *asked)
+{
+    struct queue_bytes out = {0};
+    queue_head_write(&out, ID, &asked->head, sample_units, asked->rcpts);
+    return out;
+}
+
+static void parameters_read_back(void **state)
+{
+    (void)state;
+    struct asked asked = asked_sample();
+    struct queue_bytes row = write_asked(&asked);
+    struct queue_head head;
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    uint64_t body = 0;
+    assert_int_equal(row.p[0], QUEUE_RECORD_PARAMS);
+    assert_null(queue_head_read(&head, ID, row.p, row.len, units, rcpts));
+    assert_int_equal(head.flags, 3 | QUEUE_FLAG_SMTPUTF8);
+    assert_int_equal(head.ret, QUEUE_RET_FULL);
+    assert_string_equal(head.envid, "env+2B1");
+    assert_string_equal(head.prefix, "DKIM-Signature: x\r\n");
+    assert_int_equal(rcpts[0].notify, QUEUE_NOTIFY_SUCCESS | QUEUE_NOTIFY_DELAY);
+    assert_string_equal(rcpts[0].orcpt, "");
+    assert_int_equal(rcpts[1].notify, 0);
+    assert_string_equal(rcpts[1].orcpt, "");
+    assert_string_equal(rcpts[1].address, "b@y.example");
+    assert_string_equal(rcpts[2].orcpt, "rfc822;c@y");
+    assert_true(queue_head_peek_body(row.p, row.len, &body));
+    assert_int_equal(body, 4096);
+    queue_bytes_deinit(&row);
+}
+
+/* Any one of them alone makes the version; the others are none. */
+static void each_parameter_is_kept_alone(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 7; i++) {
+        struct asked asked = {.head = sample_head()};
+        struct queue_head head;
+        struct queue_unit_row units[QUEUE_ROW_ITEMS];
+        struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+        memcpy(asked.rcpts, sample_rcpts, sizeof asked.rcpts);
+        asked.head.flags |= i == 0 ? QUEUE_FLAG_SMTPUTF8 : i == 1 ? QUEUE_FLAG_REQUIRETLS : 0U;
+        asked.head.ret = i == 2 ? QUEUE_RET_HDRS : QUEUE_RET_NONE;
+        asked.head.envid = i == 3 ? "e" : NULL;
+        asked.rcpts[2].notify = i == 4 ? QUEUE_NOTIFY_NEVER : 0;
+        asked.rcpts[2].orcpt = i == 5 ? "x;y" : NULL;
+        struct queue_bytes row = write_asked(&asked);
+        assert_int_equal(row.p[0], i == 6 ? QUEUE_RECORD_VERSION : QUEUE_RECORD_PARAMS);
+        assert_null(queue_head_read(&head, ID, row.p, row.len, units, rcpts));
+        assert_int_equal(head.flags, asked.head.flags);
+        assert_int_equal(head.ret, asked.head.ret);
+        assert_string_equal(head.envid, i == 3 ? "e" : "");
+        assert_int_equal(rcpts[2].notify, asked.rcpts[2].notify);
+        assert_string_equal(rcpts[2].orcpt, i == 5 ? "x;y" : "");
+        queue_bytes_deinit(&row);
+    }
+}
+
+static void cut_parameters_are_refused(void **state)
+{
+    (void)state;
+    struct asked asked = asked_sample();
+    struct queue_bytes row = write_asked(&asked);
+    struct queue_row_key key = queue_row_key(ID, QUEUE_ROW_HEAD, 0);
+    struct queue_head head;
+    for (size_t len = 0; len < row.len; len++) {
+        assert_non_null(read_exact(&head, ID, row.p, len));
+        if (len < 8)
+            continue;
+        struct queue_bytes cut = {0}; /* under a right checksum */
+        queue_bytes_add(&cut, row.p, len);
+        queue_row_seal(&cut, 0, key.bytes, key.len);
+        assert_non_null(read_exact(&head, ID, cut.p, cut.len));
+        queue_bytes_deinit(&cut);
+    }
+    for (size_t bit = 0; bit < row.len * 8; bit++) {
+        row.p[bit / 8] = (uint8_t)(row.p[bit / 8] ^ 1u << bit % 8);
+        assert_non_null(read_exact(&head, ID, row.p, row.len));
+        row.p[bit / 8] = (uint8_t)(row.p[bit / 8] ^ 1u << bit % 8);
+    }
+    assert_null(read_exact(&head, ID, row.p, row.len));
+    queue_bytes_deinit(&row);
+}
+
+/* The checksum tells the versions apart; under a right one the content does not agree. */
+static void one_version_is_not_the_other(void **state)
+{
+    (void)state;
+    struct asked asked = asked_sample();
+    struct queue_bytes rows[] = {sample(), write_asked(&asked)};
+    struct queue_row_key key = queue_row_key(ID, QUEUE_ROW_HEAD, 0);
+    struct queue_head head;
+    for (size_t i = 0; i < 2; i++) {
+        rows[i].p[0] ^= QUEUE_RECORD_VERSION ^ QUEUE_RECORD_PARAMS;
+        assert_string_equal(read_exact(&head, ID, rows[i].p, rows[i].len),
+                            "the checksum of the record is wrong");
+        queue_row_seal(&rows[i], 0, key.bytes, key.len);
+        assert_non_null(read_exact(&head, ID, rows[i].p, rows[i].len));
+        queue_bytes_deinit(&rows[i]);
+    }
+}
+
+/* The writer writes what it is given. */
+static void impossible_parameters_are_refused(void **state)
+{
+    (void)state;
+    static char long_envid[QUEUE_ENVID_MAX + 2];
+    static char long_orcpt[QUEUE_ORCPT_MAX + 2];
+    memset(long_envid, 'e', sizeof long_envid - 1);
+    memset(long_orcpt, 'o', sizeof long_orcpt - 1);
+    const struct {
+        uint32_t flags;
+        uint8_t ret, notify;
+        const char *envid, *orcpt;
+        bool good;
+    } cases[] = {
+        {4, 1, 1, "e", "o", true},
+        {4 | 16, 1, 1, "e", "o", false},
+        {UINT32_MAX, 1, 1, "e", "o", false},
+        {4, 3, 1, "e", "o", false},
+        {4, 255, 1, "e", "o", false},
+        {4, 1, 3, "e", "o", false},
+        {4, 1, 16, "e", "o", false},
+        {4, 1, 16 | 2, "e", "o", false},
+        {4, 1, 16 | 1, "e", "o", true},
+        {4, 1, 16 | 12, "e", "o", true},
+        {4, 1, 14, "e", "o", true},
+        {4, 1, 32, "e", "o", false},
+        {4, 1, 128, "e", "o", false},
+        {4, 1, 1, "e f", "o", false},
+        {4, 1, 1, "e\r\nQUIT", "o", false},
+        {4, 1, 1, long_envid, "o", false},
+        {4, 1, 1, long_envid + 1, "o", true},
+        {4, 1, 1, "e", "o\n", false},
+        {4, 1, 1, "e", "\x7f", false},
+        {4, 1, 1, "e", long_orcpt, false},
+        {4, 1, 1, "e", long_orcpt + 1, true},
+        {4, 1, 1, "e", "utf-8;\xc3\xa4", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct asked asked = asked_sample();
+        struct queue_head head;
+        asked.head.flags = cases[i].flags;
+        asked.head.ret = cases[i].ret;
+        asked.head.envid = cases[i].envid;
+        asked.rcpts[1].notify = cases[i].notify;
+        asked.rcpts[1].orcpt = cases[i].orcpt;
+        struct queue_bytes row = write_asked(&asked);
+        if ((read_exact(&head, ID, row.p, row.len) == NULL) != cases[i].good)
+            fail_msg("case %zu", i);
+        queue_bytes_deinit(&row);
+    }
+}
+
+/* A row of the second version in which nothing is asked for: nobody writes it. */
+static void parameters_that_are_none_are_refused(void **state)
+{
+    (void)state;
+    struct asked asked = {.head = sample_head()};
+    struct queue_row_key key = queue_row_key(ID, QUEUE_ROW_HEAD, 0);
+    struct queue_head head;
+    memcpy(asked.rcpts, sample_rcpts, sizeof asked.rcpts);
+    asked.head.flags = 3 | QUEUE_FLAG_REQUIRETLS;
+    struct queue_bytes row = write_asked(&asked);
+    assert_null(read_exact(&head, ID, row.p, row.len));
+    row.p[8 + 8] = 3; /* the flags */
+    queue_row_seal(&row, 0, key.bytes, key.len);
+    assert_string_equal(read_exact(&head, ID, row.p, row.len),
+                        "a count or state in the record is impossible");
+    queue_bytes_deinit(&row);
+
+    row = sample(); /* nor can the first version say what only the second one can */
+    row.p[8 + 8] = 3 | QUEUE_FLAG_REQUIRETLS;
+    queue_row_seal(&row, 0, key.bytes, key.len);
+    assert_string_equal(read_exact(&head, ID, row.p, row.len),
+                        "a count or state in the record is impossible");
+    queue_bytes_deinit(&row);
+}
+
+static void further_rows_keep_parameters(void **state)
+{
+    (void)state;
+    struct queue_bytes out = {0};
+    struct asked asked = asked_sample();
+    struct queue_rcpt_row rcpts[QUEUE_ROW_ITEMS];
+    struct queue_row_key key = queue_row_key(ID, QUEUE_ROW_RCPTS, 1);
+    asked.head.recipient_count = QUEUE_ROW_ITEMS + 3;
+    asked.head.unit_count = 2;
+    queue_rcpts_write(&out, ID, 1, asked.rcpts, 3);
+    assert_int_equal(out.p[0], QUEUE_RECORD_PARAMS);
+    assert_null(queue_rcpts_read(&asked.head, ID, 1, out.p, out.len, rcpts));
+    assert_int_equal(rcpts[0].notify, QUEUE_NOTIFY_SUCCESS | QUEUE_NOTIFY_DELAY);
+    assert_string_equal(rcpts[2].orcpt, "rfc822;c@y");
+    for (size_t len = 8; len < out.len; len++) {
+        struct queue_bytes cut = {0};
+        queue_bytes_add(&cut, out.p, len);
+        queue_row_seal(&cut, 0, key.bytes, key.len);
+        uint8_t *exact = malloc(len);
+        assert_non_null(exact);
+        memcpy(exact, cut.p, len);
+        assert_non_null(queue_rcpts_read(&asked.head, ID, 1, exact, len, rcpts));
+        free(exact);
+        queue_bytes_deinit(&cut);
+    }
+    out.p[0] = QUEUE_RECORD_VERSION;
+    queue_row_seal(&out, 0, key.bytes, key.len);
+    assert_non_null(queue_rcpts_read(&asked.head, ID, 1, out.p, out.len, rcpts));
+
+    asked.rcpts[1].notify = QUEUE_NOTIFY_NEVER | QUEUE_NOTIFY_FAILURE;
+    out.len = 0;
+    queue_rcpts_write(&out, ID, 1, asked.rcpts, 3);
+    assert_string_equal(queue_rcpts_read(&asked.head, ID, 1, out.p, out.len, rcpts),
+                        "a count or state in the record is impossible");
+    /* the head of a long list has the message's own alone */
+    asked.head.open = 2;
+    out.len = 0;
+    queue_head_write(&out, ID, &asked.head, NULL, NULL);
+    struct queue_head head;
+    assert_null(read_exact(&head, ID, out.p, out.len));
+    assert_int_equal(head.ret, QUEUE_RET_FULL);
+    /* rows of units know one version */
+    out.len = 0;
+    queue_units_write(&out, ID, 0, sample_units, 2);
+    out.p[0] = QUEUE_RECORD_PARAMS;
+    key = queue_row_key(ID, QUEUE_ROW_UNITS, 0);
+    queue_row_seal(&out, 0, key.bytes, key.len);
+    struct queue_unit_row units[QUEUE_ROW_ITEMS];
+    assert_string_equal(queue_units_read(&asked.head, ID, 0, out.p, out.len, units),
+                        "the record has a version that this program does not know");
+    queue_bytes_deinit(&out);
 }
 
 static void further_rows_read_back(void **state)
@@ -257,6 +565,14 @@ int main(void)
         cmocka_unit_test(every_cut_and_every_flipped_bit_is_refused),
         cmocka_unit_test(impossible_content_is_refused),
         cmocka_unit_test(reasons_name_the_fault),
+        cmocka_unit_test(the_first_version_stays),
+        cmocka_unit_test(parameters_read_back),
+        cmocka_unit_test(each_parameter_is_kept_alone),
+        cmocka_unit_test(cut_parameters_are_refused),
+        cmocka_unit_test(one_version_is_not_the_other),
+        cmocka_unit_test(impossible_parameters_are_refused),
+        cmocka_unit_test(parameters_that_are_none_are_refused),
+        cmocka_unit_test(further_rows_keep_parameters),
         cmocka_unit_test(further_rows_read_back),
         cmocka_unit_test(attempts_read_back_and_are_cut),
         cmocka_unit_test(crc_is_the_known_one),

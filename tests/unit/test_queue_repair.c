@@ -73,11 +73,16 @@ static void accept_list(struct fixture *f)
     for (size_t i = 0; i < LONG_LIST; i++) {
         (void)snprintf(addresses[i], sizeof addresses[i], "r%zu@d%zu.example", i, i % 40);
         rcpts[i] = (struct queue_recipient){.address = addresses[i],
-                                            .domain = strchr(addresses[i], '@') + 1};
+                                            .domain = strchr(addresses[i], '@') + 1,
+                                            .notify = i == 40 ? QUEUE_NOTIFY_NEVER : 0,
+                                            .orcpt = i == 99 ? "rfc822;list@here" : NULL};
     }
     struct queue_envelope envelope = {.sender = "",
                                       .recipients = rcpts,
                                       .recipient_count = LONG_LIST,
+                                      .flags = QUEUE_FLAG_REQUIRETLS,
+                                      .ret = QUEUE_RET_HDRS,
+                                      .envid = "list",
                                       .sign_domain = "",
                                       .accepted_unix_ms = 1700000000000};
     assert_int_equal(queue_put_begin(f->queue, f->port, &put, &ids[LIST]), 0);
@@ -567,6 +572,16 @@ static void damage(struct fixture *f, damage_fn fn)
     queue_store_close(&hand.store);
 }
 
+/* A repair loses nothing of what was asked for. */
+static void assert_params(const struct queue_envelope *list)
+{
+    assert_int_equal(list->flags, QUEUE_FLAG_REQUIRETLS);
+    assert_int_equal(list->ret, QUEUE_RET_HDRS);
+    assert_string_equal(list->envid, "list");
+    assert_int_equal(list->recipients[40].notify, QUEUE_NOTIFY_NEVER);
+    assert_string_equal(list->recipients[99].orcpt, "rfc822;list@here");
+}
+
 /* The messages that are still there can be read to their last byte, and worked on. */
 static void use_all(struct fixture *f, uint64_t messages)
 {
@@ -581,6 +596,8 @@ static void use_all(struct fixture *f, uint64_t messages)
         if (queue_read_message(f->queue, seen[i], &message) != 0)
             continue;
         uint64_t bytes = queue_message_envelope(message)->body_bytes;
+        if (seen[i] == ids[LIST])
+            assert_params(queue_message_envelope(message));
         assert_int_equal(queue_read_body(f->queue, seen[i], 0, body, sizeof body), bytes);
         queue_message_free(&message);
         assert_int_equal(fixture_admin(f, seen[i], QUEUE_VERB_DELETE), 0);
