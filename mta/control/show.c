@@ -53,15 +53,63 @@ static bool add_attempt(uint32_t recipient, const struct queue_attempt *attempt,
     return true;
 }
 
+/* ---- parameters of MAIL and RCPT, in SMTP's own words, where they were given ---- */
+
+static json_t *notify_words(uint8_t notify)
+{
+    static const struct {
+        uint8_t bit;
+        const char *word;
+    } rows[] = {
+        {QUEUE_NOTIFY_NEVER, "NEVER"},
+        {QUEUE_NOTIFY_SUCCESS, "SUCCESS"},
+        {QUEUE_NOTIFY_FAILURE, "FAILURE"},
+        {QUEUE_NOTIFY_DELAY, "DELAY"},
+    };
+    json_t *words = json_array();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if ((notify & rows[i].bit) != 0)
+            json_array_append_new(words, json_string(rows[i].word));
+    }
+    return words;
+}
+
+static void add_recipient_params(json_t *entry, const struct queue_recipient *recipient)
+{
+    if (recipient->notify != 0)
+        json_object_set_new(entry, "notify", notify_words(recipient->notify));
+    if ((recipient->notify & QUEUE_NOTIFY_EXPANDED) != 0)
+        json_object_set_new(entry, "notify_expanded", json_true());
+    if (recipient->orcpt[0] != '\0')
+        json_object_set_new(entry, "orcpt", control_text(recipient->orcpt));
+}
+
+static void add_message_params(json_t *message, const struct queue_envelope *envelope)
+{
+    if (envelope->ret != QUEUE_RET_NONE)
+        json_object_set_new(message, "ret",
+                            json_string(envelope->ret == QUEUE_RET_FULL ? "FULL" : "HDRS"));
+    if (envelope->envid[0] != '\0')
+        json_object_set_new(message, "envid", control_text(envelope->envid));
+    if ((envelope->flags & QUEUE_FLAG_SMTPUTF8) != 0)
+        json_object_set_new(message, "smtputf8", json_true());
+    if ((envelope->flags & QUEUE_FLAG_REQUIRETLS) != 0)
+        json_object_set_new(message, "requiretls", json_true());
+}
+
+/* ---- the envelope ---- */
+
 static json_t *recipients_of(const struct queue_envelope *envelope)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         const struct queue_recipient *r = &envelope->recipients[i];
-        json_array_append_new(
-            list, json_pack("{s:o,s:o,s:s,s:I,s:[]}", "address", control_text(r->address), "domain",
-                            control_text(r->domain), "state", recipient_state_text(r->state),
-                            "attempt_count", (json_int_t)r->attempts, "attempts"));
+        json_t *entry =
+            json_pack("{s:o,s:o,s:s,s:I,s:[]}", "address", control_text(r->address), "domain",
+                      control_text(r->domain), "state", recipient_state_text(r->state),
+                      "attempt_count", (json_int_t)r->attempts, "attempts");
+        add_recipient_params(entry, r);
+        json_array_append_new(list, entry);
     }
     return list;
 }
@@ -151,15 +199,16 @@ void command_show(struct control_client *client)
     int rc = queue_read_attempts(client->control->queue, id, add_attempt, &list);
     (void)rc; /* attempts that cannot be read are not shown; the envelope is */
     int64_t age_s = age_seconds(envelope->accepted_unix_ms, time_wall_ms());
-    control_send(client,
-                 json_pack("{s:s,s:o,s:I,s:o,s:I,s:b,s:b,s:o,s:o,s:o,s:b}", "id", id_text, "sender",
-                           control_text(envelope->sender), "size", (json_int_t)envelope->body_bytes,
-                           "accepted", control_time(envelope->accepted_unix_ms), "age",
-                           (json_int_t)age_s, "8bit", (envelope->flags & QUEUE_FLAG_8BIT) != 0,
-                           "bounce", (envelope->flags & QUEUE_FLAG_BOUNCE) != 0, "sign_domain",
-                           control_text(envelope->sign_domain), "units",
-                           units_of(client->control, id, envelope), "recipients", list.recipients,
-                           "attempts_cut", list.cut));
+    json_t *answer = json_pack(
+        "{s:s,s:o,s:I,s:o,s:I,s:b,s:b,s:o,s:o,s:o,s:b}", "id", id_text, "sender",
+        control_text(envelope->sender), "size", (json_int_t)envelope->body_bytes, "accepted",
+        control_time(envelope->accepted_unix_ms), "age", (json_int_t)age_s, "8bit",
+        (envelope->flags & QUEUE_FLAG_8BIT) != 0, "bounce",
+        (envelope->flags & QUEUE_FLAG_BOUNCE) != 0, "sign_domain",
+        control_text(envelope->sign_domain), "units", units_of(client->control, id, envelope),
+        "recipients", list.recipients, "attempts_cut", list.cut);
+    add_message_params(answer, envelope);
+    control_send(client, answer);
     queue_message_free(&message);
     control_finish(client, 0);
 }

@@ -101,8 +101,9 @@ static void own_id_text(char *text, size_t size)
              (unsigned long long)random[1]);
 }
 
-/* Fill the envelope: to the sender alone, from nobody. @return false: the sender has no domain to
- * send to */
+/* Fill the envelope: to the sender alone, from nobody, asking for nothing: what the message asked
+ * for (RET, ENVID, NOTIFY ...) is not its notification's (RFC 3461 section 6.1). @return false: the
+ * sender has no domain to send to */
 static bool address_it(struct bounce *bounce, const struct delivery *d, const struct config *config,
                        int64_t now)
 {

@@ -5,6 +5,48 @@
 #include "mta/mtactl/print.h"
 #include "mta/mtactl/words.h"
 
+/* A parameter as it stands in a command; nothing where it was not given. */
+static void print_param(FILE *out, const char *name, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    (void)fprintf(out, " %s=", name);
+    ctl_print_safe(out, value);
+}
+
+/* What the sender asked for beside the delivery. */
+static void print_message_params(FILE *out, const json_t *message)
+{
+    const char *ret = ctl_json_string(message, "ret");
+    const char *envid = ctl_json_string(message, "envid");
+    bool smtputf8 = json_is_true(json_object_get(message, "smtputf8"));
+    bool requiretls = json_is_true(json_object_get(message, "requiretls"));
+    if (ret[0] == '\0' && envid[0] == '\0' && !smtputf8 && !requiretls)
+        return;
+    (void)fputs("Asked    ", out);
+    print_param(out, "RET", ret);
+    print_param(out, "ENVID", envid);
+    (void)fprintf(out, "%s%s\n", smtputf8 ? " SMTPUTF8" : "", requiretls ? " REQUIRETLS" : "");
+}
+
+static void print_recipient_params(FILE *out, const json_t *recipient)
+{
+    const json_t *notify = json_object_get(recipient, "notify");
+    const char *orcpt = ctl_json_string(recipient, "orcpt");
+    if (json_array_size(notify) == 0 && orcpt[0] == '\0')
+        return;
+    (void)fputs("      asked", out);
+    for (size_t i = 0; i < json_array_size(notify); i++) {
+        const char *word = json_string_value(json_array_get(notify, i));
+        (void)fputs(i == 0 ? " NOTIFY=" : ",", out);
+        ctl_print_safe(out, word != NULL ? word : "");
+    }
+    print_param(out, "ORCPT", orcpt);
+    if (json_is_true(json_object_get(recipient, "notify_expanded")))
+        (void)fputs(" (and to be told that the name stands for several)", out);
+    (void)fputc('\n', out);
+}
+
 static void print_envelope(const struct ctl_output *output, const json_t *message)
 {
     FILE *out = output->out;
@@ -28,6 +70,7 @@ static void print_envelope(const struct ctl_output *output, const json_t *messag
         ctl_print_safe(out, ctl_json_string(message, "sign_domain"));
         (void)fputc('\n', out);
     }
+    print_message_params(out, message);
 }
 
 static void print_attempt(FILE *out, const json_t *attempt)
@@ -70,6 +113,7 @@ static void print_recipient(FILE *out, const json_t *recipient)
     if (made > shown)
         (void)fprintf(out, "  (%zu of %" PRIu64 " attempts follow)", shown, made);
     (void)fputc('\n', out);
+    print_recipient_params(out, recipient);
     for (size_t i = 0; i < shown; i++)
         print_attempt(out, json_array_get(attempts, i));
 }

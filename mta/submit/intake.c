@@ -21,9 +21,17 @@
 #define ADDED_MAX       4096 /* fields of ours */
 #define RECIPIENT_BYTES 128  /* besides its texts: the struct, its place in the table, malloc */
 
+static_assert((int)SMTP_RET_FULL == (int)QUEUE_RET_FULL &&
+                  (int)SMTP_RET_HDRS == (int)QUEUE_RET_HDRS,
+              "one set of values");
+static_assert(SMTP_ENVID_MAX <= QUEUE_ENVID_MAX && SMTP_ORCPT_MAX <= QUEUE_ORCPT_MAX,
+              "what a client may ask for can be stored");
+
 struct recipient {
     char *address;
     char *domain; /* A-labels, lower case */
+    char *orcpt;  /* NULL: none */
+    uint8_t notify;
     UT_hash_handle hh;
 };
 
@@ -45,6 +53,9 @@ struct intake {
     enum intake_phase phase;
     char *sender;
     bool body_8bit;
+    uint32_t flags; /* of the envelope, without body_8bit */
+    enum queue_ret ret;
+    char *envid;
     struct recipient *recipients;
     size_t recipient_count;
 
@@ -139,7 +150,8 @@ static void unkeep(struct intake *intake, size_t len)
 /* ---- envelope ---- */
 
 struct intake *intake_new(struct submit_worker *worker, const struct submit_settings *settings,
-                          const struct config_listener *listener, struct str sender, bool body_8bit)
+                          const struct config_listener *listener, struct str sender,
+                          const struct smtp_mail *mail)
 {
     struct intake *intake = mem_alloc(sizeof *intake);
     intake->worker = worker;
@@ -147,13 +159,18 @@ struct intake *intake_new(struct submit_worker *worker, const struct submit_sett
     intake->config = settings->config;
     intake->listener = listener;
     intake->sender = str_dup(sender);
-    intake->body_8bit = body_8bit;
+    intake->body_8bit = mail->body_8bit;
+    intake->flags = (mail->smtputf8 ? QUEUE_FLAG_SMTPUTF8 : 0U) |
+                    (mail->requiretls ? QUEUE_FLAG_REQUIRETLS : 0U);
+    intake->ret = (enum queue_ret)mail->ret;
+    intake->envid = str_dup(mail->envid);
     buf_init(&intake->held,
              SUBMIT_HEADER_MAX + SUBMIT_PIECE_BYTES + ADDED_MAX + SUBMIT_PIECE_BYTES);
     return intake;
 }
 
-enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address, struct str domain)
+enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address, struct str domain,
+                                      uint8_t notify, struct str orcpt)
 {
     char ascii[SMTP_DOMAIN_MAX + 1];
     struct recipient *found = NULL;
@@ -163,11 +180,13 @@ enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address,
     if (found != NULL)
         return INTAKE_RCPT_OK; /* named twice, delivered once */
     if (intake->recipient_count >= QUEUE_RECIPIENTS_MAX ||
-        !keep(intake, RECIPIENT_BYTES + address.len + strlen(ascii)))
+        !keep(intake, RECIPIENT_BYTES + address.len + strlen(ascii) + orcpt.len))
         return INTAKE_RCPT_NO_ROOM;
     struct recipient *recipient = mem_alloc(sizeof *recipient);
     recipient->address = str_dup(address);
     recipient->domain = str_dup(str_from(ascii));
+    recipient->orcpt = orcpt.len > 0 ? str_dup(orcpt) : NULL;
+    recipient->notify = notify;
     HASH_ADD_KEYPTR(hh, intake->recipients, recipient->address, address.len, recipient);
     intake->recipient_count++;
     return INTAKE_RCPT_OK;
@@ -185,10 +204,12 @@ void intake_drop_recipients(struct intake *intake, size_t count)
         assert(intake->recipients != NULL); /* as many as are counted */
         struct UT_hash_table *table = intake->recipients->hh.tbl;
         struct recipient *last = ELMT_FROM_HH(table, table->tail);
-        unkeep(intake, RECIPIENT_BYTES + strlen(last->address) + strlen(last->domain));
+        unkeep(intake, RECIPIENT_BYTES + strlen(last->address) + strlen(last->domain) +
+                           str_from(last->orcpt).len);
         HASH_DEL(intake->recipients, last);
         free(last->address);
         free(last->domain);
+        free(last->orcpt);
         free(last);
         intake->recipient_count--;
     }
@@ -203,6 +224,7 @@ static void free_intake(struct intake *intake)
     buf_deinit(&intake->held);
     tls_sha256_free(&intake->sha);
     free(intake->sender);
+    free(intake->envid);
     free(intake->helo);
     free(intake->tls);
     free(intake->user);
@@ -494,13 +516,17 @@ static void commit(struct intake *intake)
     for (struct recipient *r = intake->recipients; r != NULL; r = r->hh.next) {
         recipients[count].address = r->address;
         recipients[count].domain = r->domain;
+        recipients[count].notify = r->notify;
+        recipients[count].orcpt = r->orcpt;
         count++;
     }
     struct queue_envelope envelope = {
         .sender = intake->sender,
         .recipients = recipients,
         .recipient_count = count,
-        .flags = intake->body_8bit ? QUEUE_FLAG_8BIT : 0,
+        .flags = intake->flags | (intake->body_8bit ? QUEUE_FLAG_8BIT : 0U),
+        .ret = intake->ret,
+        .envid = intake->envid,
         .header_bytes = intake->header_bytes,
         .sign_domain = intake->facts.from_domain,
         .accepted_unix_ms = intake->time_unix_ms,

@@ -1,11 +1,18 @@
 /* mta/submit/rewrite.c - see rewrite.h. */
 #include "mta/submit/rewrite.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mta/base/buf.h"
+#include "queue/queue.h"
+
+static_assert((int)SMTP_NOTIFY_NEVER == (int)QUEUE_NOTIFY_NEVER &&
+                  (int)SMTP_NOTIFY_SUCCESS == (int)QUEUE_NOTIFY_SUCCESS &&
+                  (int)SMTP_NOTIFY_FAILURE == (int)QUEUE_NOTIFY_FAILURE &&
+                  (int)SMTP_NOTIFY_DELAY == (int)QUEUE_NOTIFY_DELAY,
+              "one set of bits");
 
 static const struct str postmaster = {"postmaster", 10};
 
@@ -157,4 +164,92 @@ enum rewrite_result rewrite_recipient(const struct config *config,
     if (is_own_domain(config, recipient->domain))
         alias = find_alias(config, recipient->local);
     return alias != NULL ? follow(&e, alias) : add_final(&e, recipient);
+}
+
+/* ---- parameters ---- */
+
+/* Whom a name means: this address, or more than one. */
+struct meaning {
+    char first[REWRITE_ADDRESS_MAX];
+    size_t first_len;
+    bool several;
+};
+
+static bool note_meaning(const struct smtp_address *address, void *ctx)
+{
+    struct meaning *meaning = ctx;
+    struct str first = {meaning->first, meaning->first_len};
+    if (meaning->first_len > 0) {
+        meaning->several = meaning->several || !str_equal(first, address->whole);
+    } else if (address->whole.len <= sizeof meaning->first) {
+        memcpy(meaning->first, address->whole.p, address->whole.len);
+        meaning->first_len = address->whole.len;
+    }
+    return !meaning->several; /* more need not be known */
+}
+
+/* Is the one address another than the name in full? *name_out: that name, in text if it had to be
+ * completed. */
+static bool is_renamed(const struct config *config, const struct smtp_rcpt *rcpt,
+                       const struct meaning *meaning, char text[REWRITE_ADDRESS_MAX],
+                       struct str *name_out)
+{
+    struct smtp_address name = rcpt->address;
+    struct str first = {meaning->first, meaning->first_len};
+    if (name.domain.len == 0 && !rewrite_complete(config, name.local, text, &name))
+        return false;
+    *name_out = name.whole;
+    return meaning->several || !str_equal(first, name.whole);
+}
+
+/* "rfc822;" and the address as xtext (RFC 3461 section 4); "" if that is too long or the address is
+ * not ASCII. */
+static void make_orcpt(struct str address, char out[SMTP_ORCPT_MAX + 1])
+{
+    static const char hex[] = "0123456789ABCDEF";
+    size_t used = sizeof "rfc822;" - 1;
+    memcpy(out, "rfc822;", used);
+    for (size_t i = 0; i < address.len; i++) {
+        unsigned char c = (unsigned char)address.p[i];
+        bool is_plain = c > ' ' && c != '+' && c != '=';
+        if (c < ' ' || c > '~' || used + 3 > SMTP_ORCPT_MAX) {
+            used = 0;
+            break;
+        }
+        if (is_plain) {
+            out[used++] = address.p[i];
+        } else {
+            out[used++] = '+';
+            out[used++] = hex[c >> 4];
+            out[used++] = hex[c & 15];
+        }
+    }
+    out[used] = '\0';
+}
+
+void rewrite_asked(const struct config *config, const struct smtp_rcpt *rcpt, bool complete,
+                   struct rewrite_asked *asked_out)
+{
+    struct meaning meaning = {.first_len = 0};
+    char text[REWRITE_ADDRESS_MAX];
+    struct str name;
+    unsigned notify = rcpt->notify;
+    *asked_out = (struct rewrite_asked){.notify = (uint8_t)notify};
+    assert(rcpt->orcpt.len <= SMTP_ORCPT_MAX);
+    if (rcpt->orcpt.len > 0)
+        memcpy(asked_out->orcpt, rcpt->orcpt.p, rcpt->orcpt.len);
+    if (notify == 0) /* nearly always; the default is told under the address that failed */
+        return;
+    enum rewrite_result result =
+        rewrite_recipient(config, &rcpt->address, complete, note_meaning, &meaning);
+    if (result != REWRITE_OK && result != REWRITE_STOPPED)
+        return; /* it will be refused */
+    if (meaning.several && (notify & SMTP_NOTIFY_SUCCESS) != 0) {
+        notify &= ~(unsigned)SMTP_NOTIFY_SUCCESS;
+        if (notify == 0) /* it wanted nothing else; "not said" would be failures */
+            notify = SMTP_NOTIFY_NEVER;
+        asked_out->notify = (uint8_t)(notify | QUEUE_NOTIFY_EXPANDED);
+    }
+    if (rcpt->orcpt.len == 0 && is_renamed(config, rcpt, &meaning, text, &name))
+        make_orcpt(name, asked_out->orcpt);
 }

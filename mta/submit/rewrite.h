@@ -1,10 +1,11 @@
 /* mta/submit/rewrite.h - whom an address of the envelope means: aliases, <Postmaster>, names without
- * a domain. RFC 5321 sections 2.3.5 and 4.5.1, RFC 6409 section 4.2. Pure. */
+ * a domain; and what of its parameters goes along. RFC 5321 sections 2.3.5 and 4.5.1, RFC 6409
+ * section 4.2, RFC 3461 section 5.2.7. Pure. */
 #ifndef MTA_SUBMIT_REWRITE_H
 #define MTA_SUBMIT_REWRITE_H
 
 #include "config/config.h"
-#include "mta/smtp/address.h"
+#include "mta/smtp/server.h"
 
 #define REWRITE_ADDRESS_MAX (SMTP_PATH_MAX + 1) /* the longest that comes out, with its NUL */
 
@@ -31,6 +32,23 @@ enum rewrite_result {
 MUST_USE enum rewrite_result rewrite_recipient(const struct config *config,
                                                const struct smtp_address *recipient, bool complete,
                                                rewrite_add_fn add, void *ctx);
+
+/* What RCPT asks for, as it goes along with each of those whom its address means. */
+struct rewrite_asked {
+    uint8_t notify; /* enum queue_notify bits; EXPANDED is for one of them */
+    char orcpt[SMTP_ORCPT_MAX + 1]; /* "": none */
+};
+
+/**
+ * A name that means one address is the same recipient elsewhere: all is handed on (section 5.2.7.2).
+ * One that means several is done with once it has been taken apart: NOTIFY=SUCCESS is not handed on,
+ * or the sender would be told as often as there are addresses that it does not know; it is to be told
+ * once of "expanded" (section 5.2.7.3, the second of its three ways). Of failures and delays it hears
+ * as it asked to. ORCPT stays as it was given; without one, the sender of a NOTIFY is to read in the
+ * answer the name that it wrote, not only the address which that has become.
+ */
+void rewrite_asked(const struct config *config, const struct smtp_rcpt *rcpt, bool complete,
+                   struct rewrite_asked *asked_out);
 
 /**
  * A name without a domain and default_domain together.

@@ -77,20 +77,26 @@ void session_on_mail(const struct smtp_mail *mail, struct smtp_verdict *verdict,
         session_refuse(verdict, 452, "4.3.1 Insufficient system storage, try again later");
         return;
     }
-    s->intake = intake_new(s->worker, s->settings, s->listener, sender.whole, mail->body_8bit);
+    s->intake = intake_new(s->worker, s->settings, s->listener, sender.whole, mail);
 }
 
 /* ---- RCPT ---- */
 
 struct adding {
     struct intake *intake;
+    struct rewrite_asked asked;
     enum intake_rcpt result;
 };
 
 static bool add_recipient(const struct smtp_address *address, void *ctx)
 {
     struct adding *adding = ctx;
-    adding->result = intake_add_recipient(adding->intake, address->whole, address->domain);
+    struct rewrite_asked *asked = &adding->asked;
+    size_t before = intake_recipient_count(adding->intake);
+    adding->result = intake_add_recipient(adding->intake, address->whole, address->domain,
+                                          asked->notify, str_from(asked->orcpt));
+    if (intake_recipient_count(adding->intake) > before)
+        asked->notify &= (uint8_t)~QUEUE_NOTIFY_EXPANDED; /* is told once */
     return adding->result == INTAKE_RCPT_OK;
 }
 
@@ -115,6 +121,7 @@ void session_on_rcpt(const struct smtp_rcpt *rcpt, struct smtp_verdict *verdict,
     struct adding adding = {.intake = s->intake};
     bool complete = s->listener->role == CONFIG_ROLE_SUBMISSION;
     size_t before = intake_recipient_count(s->intake);
+    rewrite_asked(s->settings->config, rcpt, complete, &adding.asked);
     switch (
         rewrite_recipient(s->settings->config, &rcpt->address, complete, add_recipient, &adding)) {
     case REWRITE_OK:

@@ -8,6 +8,7 @@
 #include "mta/auth/auth.h"
 #include "mta/net/descriptors.h"
 #include "mta/net/stream.h"
+#include "mta/smtp/server.h"
 #include "mta/submit/submit.h"
 #include "mta/submit/unix_socket.h"
 #include "tls/tls.h"
@@ -138,17 +139,21 @@ struct intake_result {
 /* Comes once after intake_finish, on the worker's loop; not after intake_abandon. */
 typedef void (*intake_done_fn)(const struct intake_result *result, void *ctx);
 
-/* A transaction begins (MAIL). sender is copied. */
+/* A transaction begins (MAIL). sender: as it is to be stored; what else MAIL asks for is taken from
+ * mail. Both are copied. */
 struct intake *intake_new(struct submit_worker *worker, const struct submit_settings *settings,
                           const struct config_listener *listener, struct str sender,
-                          bool body_8bit);
+                          const struct smtp_mail *mail);
 enum intake_rcpt {
     INTAKE_RCPT_OK,
     INTAKE_RCPT_NO_DOMAIN, /* not a valid domain name */
     INTAKE_RCPT_NO_ROOM,   /* SUBMIT_KEPT_MAX, or as many as the queue takes */
 };
+/* notify: enum queue_notify bits; orcpt: "" is none. An address that is there already stays as it
+ * was named first. */
 MUST_USE enum intake_rcpt intake_add_recipient(struct intake *intake, struct str address,
-                                               struct str domain);
+                                               struct str domain, uint8_t notify,
+                                               struct str orcpt);
 size_t intake_recipient_count(const struct intake *intake);
 /* Only the first `count` stay. */
 void intake_drop_recipients(struct intake *intake, size_t count);

@@ -38,6 +38,77 @@ static void test_show(void **state)
     json_decref(lines);
 }
 
+static uint64_t accept_asking(struct bed *bed, char id_text[QUEUE_ID_TEXT])
+{
+    struct queue_recipient recipients[] = {
+        {.address = "a@a.example",
+         .domain = "a.example",
+         .notify = QUEUE_NOTIFY_SUCCESS | QUEUE_NOTIFY_DELAY,
+         .orcpt = "utf-8;\xc3\xa4\xff@x"},
+        {.address = "b@a.example",
+         .domain = "a.example",
+         .notify = QUEUE_NOTIFY_NEVER | QUEUE_NOTIFY_EXPANDED},
+        {.address = "c@a.example", .domain = "a.example", .notify = QUEUE_NOTIFY_FAILURE},
+        {.address = "d@a.example", .domain = "a.example"},
+    };
+    struct queue_envelope envelope = {.sender = "s@s.example",
+                                      .recipients = recipients,
+                                      .recipient_count = 4,
+                                      .flags = QUEUE_FLAG_SMTPUTF8 | QUEUE_FLAG_REQUIRETLS,
+                                      .ret = QUEUE_RET_HDRS,
+                                      .envid = "QQ+3D1",
+                                      .sign_domain = ""};
+    struct answer answer = {ANSWER_NONE, 0};
+    struct queue_put *put = NULL;
+    uint64_t id = 0;
+    assert_int_equal(queue_put_begin(bed->fixture->queue, bed->fixture->port, &put, &id), 0);
+    queue_put_commit(put, &envelope, fixture_on_done, &answer);
+    assert_int_equal(fixture_result(bed->fixture, &answer), 0);
+    queue_id_text(id, id_text);
+    return id;
+}
+
+/* What MAIL and RCPT asked for is shown where it was given, and nothing where it was not. */
+static void test_show_params(void **state)
+{
+    static const char *const keys[] = {"ret", "envid", "smtputf8", "requiretls"};
+    struct bed *bed = *state;
+    char id_text[QUEUE_ID_TEXT];
+    char request[128];
+    (void)accept_asking(bed, id_text);
+    (void)snprintf(request, sizeof request, "{\"command\":\"show\",\"id\":\"%s\"}", id_text);
+    json_t *lines = ask(bed, request);
+    json_t *message = json_array_get(lines, 0);
+    assert_string_equal(text_at(lines, 0, "ret"), "HDRS");
+    assert_string_equal(text_at(lines, 0, "envid"), "QQ+3D1");
+    assert_true(json_is_true(json_object_get(message, "smtputf8")));
+    assert_true(json_is_true(json_object_get(message, "requiretls")));
+    const json_t *recipients = json_object_get(message, "recipients");
+    json_t *notify = json_object_get(json_array_get(recipients, 0), "notify");
+    char *words = json_dumps(notify, JSON_COMPACT);
+    assert_string_equal(words, "[\"SUCCESS\",\"DELAY\"]");
+    free(words);
+    assert_string_equal(text_at(recipients, 0, "orcpt"), "utf-8;\xc3\xa4\\xff@x");
+    assert_null(json_object_get(json_array_get(recipients, 0), "notify_expanded"));
+    words = json_dumps(json_object_get(json_array_get(recipients, 1), "notify"), JSON_COMPACT);
+    assert_string_equal(words, "[\"NEVER\"]");
+    free(words);
+    assert_true(json_is_true(json_object_get(json_array_get(recipients, 1), "notify_expanded")));
+    assert_null(json_object_get(json_array_get(recipients, 1), "orcpt"));
+    words = json_dumps(json_object_get(json_array_get(recipients, 2), "notify"), JSON_COMPACT);
+    assert_string_equal(words, "[\"FAILURE\"]");
+    free(words);
+    assert_null(json_object_get(json_array_get(recipients, 3), "notify"));
+    json_decref(lines);
+
+    (void)accept_message(bed, "a@a.example", id_text);
+    (void)snprintf(request, sizeof request, "{\"command\":\"show\",\"id\":\"%s\"}", id_text);
+    lines = ask(bed, request);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        assert_null(json_object_get(json_array_get(lines, 0), keys[i]));
+    json_decref(lines);
+}
+
 /* Put the pieces of a `cat` together. Owned. */
 static char *join_raw(const char *answer, size_t len, size_t *len_out)
 {
@@ -90,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BED_TEST(test_show),
+        BED_TEST(test_show_params),
         BED_TEST(test_cat),
     };
     (void)signal(SIGPIPE, SIG_IGN); /* as mtad does */

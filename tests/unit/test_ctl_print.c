@@ -454,14 +454,61 @@ static void test_odd_objects(void **state)
     }
 }
 
+/* What was asked for, as it stood in the commands; no line where nothing was. */
+static void test_show_params(void **state)
+{
+    static const struct {
+        const char *message, *recipient, *envelope, *below;
+    } cases[] = {
+        {"", "", "Size      0 bytes\n\n", "  <x@a.example>  waiting\n"},
+        {"\"ret\":\"HDRS\",\"envid\":\"QQ+3D\",\"smtputf8\":true,\"requiretls\":true,",
+         "\"notify\":[\"SUCCESS\",\"FAILURE\"],\"orcpt\":\"rfc822;y@z\",",
+         "Size      0 bytes\nAsked     RET=HDRS ENVID=QQ+3D SMTPUTF8 REQUIRETLS\n\n",
+         "  <x@a.example>  waiting\n      asked NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;y@z\n"},
+        {"\"requiretls\":true,", "\"orcpt\":\"utf-8;\xc3\xa4\\u001b[2J\",",
+         "Asked     REQUIRETLS\n", "      asked ORCPT=utf-8;\xc3\xa4\\x1b[2J\n"},
+        {"\"envid\":\"\\u001b[2J\\n\",", "\"notify\":[\"NEVER\"],\"notify_expanded\":true,",
+         "Asked     ENVID=\\x1b[2J\\x0a\n",
+         "      asked NOTIFY=NEVER (and to be told that the name stands for several)\n"},
+        {"\"ret\":7,\"smtputf8\":1,", "\"notify\":[7],\"orcpt\":[],", "Size      0 bytes\n\n",
+         "      asked NOTIFY=\n"}, /* of no version */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sheet sheet;
+        char text[1024];
+        (void)snprintf(text, sizeof text,
+                       "{%s\"units\":[{\"domain\":\"a.example\",\"state\":\"active\"}],"
+                       "\"recipients\":[{%s\"address\":\"x@a.example\",\"domain\":"
+                       "\"a.example\",\"state\":\"waiting\"}]}",
+                       cases[i].message, cases[i].recipient);
+        json_t *message = parse(text);
+        open_sheet(&sheet, CTL_SHOW, 0);
+        ctl_print_show(&sheet.output, message);
+        close_sheet(&sheet);
+        assert_safe(&sheet);
+        assert_contains(&sheet, cases[i].envelope);
+        assert_contains(&sheet, cases[i].below);
+        assert_int_equal(strstr(sheet.text, "sked") != NULL, i > 0);
+        free(sheet.text);
+        json_decref(message);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list_whole),  cmocka_unit_test(test_list_cut),
-        cmocka_unit_test(test_cells),       cmocka_unit_test(test_show),
-        cmocka_unit_test(test_outlook),     cmocka_unit_test(test_outlook_of_a_bounce),
-        cmocka_unit_test(test_status),      cmocka_unit_test(test_verbs),
-        cmocka_unit_test(test_sums),        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_list_whole),
+        cmocka_unit_test(test_list_cut),
+        cmocka_unit_test(test_cells),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_show_params),
+        cmocka_unit_test(test_outlook),
+        cmocka_unit_test(test_outlook_of_a_bounce),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_verbs),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_summary),
         cmocka_unit_test(test_odd_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "mta/submit/submit_private.h"
+#include "mta/submit/session_private.h"
 #include "queue_fixture.h"
 
 struct world {
@@ -28,6 +28,7 @@ struct world {
 static const char *const yaml = "hostname: mta.sender.example\n"
                                 "state_dir: /tmp/unused\n"
                                 "max_hops: 3\n"
+                                "aliases: {all: [a@d.example, b@d.example, c@d.example]}\n"
                                 "listeners:\n"
                                 "  - {address: \"127.0.0.1:1587\", role: submission, tls: off}\n"
                                 "  - {address: \"127.0.0.1:1025\", role: relay, tls: off}\n";
@@ -87,6 +88,16 @@ static void on_done(const struct intake_result *result, void *ctx)
     snprintf(w->id, sizeof w->id, "%s", result->id);
 }
 
+static const struct smtp_mail plain = {.envid = {"", 0}};
+
+/* A recipient of whom nothing is asked. */
+static enum intake_rcpt add(struct intake *intake, const char *address)
+{
+    struct str whole = str_from(address);
+    const char *at = strrchr(address, '@');
+    return intake_add_recipient(intake, whole, str_from(at + 1), 0, STR(""));
+}
+
 static struct intake *begin(struct world *w, size_t listener)
 {
     struct intake_client client = {.helo = "client.example",
@@ -96,11 +107,9 @@ static struct intake *begin(struct world *w, size_t listener)
                                    .user = "anna",
                                    .login = &w->login};
     struct intake *intake = intake_new(&w->worker, w->settings, &w->config->listeners[listener],
-                                       STR("me@sender.example"), false);
-    assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
-                     INTAKE_RCPT_OK);
-    assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
-                     INTAKE_RCPT_OK);
+                                       STR("me@sender.example"), &plain);
+    assert_int_equal(add(intake, "you@DEST.example"), INTAKE_RCPT_OK);
+    assert_int_equal(add(intake, "you@DEST.example"), INTAKE_RCPT_OK);
     assert_int_equal(intake_begin(intake, &client), 0);
     return intake;
 }
@@ -373,7 +382,7 @@ static void test_abandoned(void **unused)
         struct queue_counts counts;
         set_up(&w);
         struct intake *intake =
-            phase == 0 ? intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), false)
+            phase == 0 ? intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), &plain)
                        : begin(&w, 0);
         if (phase == 2)
             feed(intake, content, 7, 7); /* within the header */
@@ -392,29 +401,138 @@ static void test_abandoned(void **unused)
     }
 }
 
+/* What MAIL and RCPT ask for is stored with the message. */
+static void test_asked(void **unused)
+{
+    static const struct {
+        struct smtp_mail mail;
+        uint32_t flags;
+        enum queue_ret ret;
+        const char *envid, *content;
+    } cases[] = {
+        {{.envid = {"", 0}}, 0, QUEUE_RET_NONE, "", "\r\nbody\r\n"},
+        {{.envid = {"", 0}, .body_8bit = true}, 1, QUEUE_RET_NONE, "", "\r\nbody\r\n"},
+        {{.envid = {"", 0}, .smtputf8 = true}, 4, QUEUE_RET_NONE, "", "\r\nbody\r\n"},
+        {{.envid = {"", 0}, .requiretls = true}, 8, QUEUE_RET_NONE, "", "\r\nbody\r\n"},
+        {{.envid = {"QQ+3Dxyz", 4}, .ret = SMTP_RET_FULL},
+         1,
+         QUEUE_RET_FULL,
+         "QQ+3",
+         "\r\n\xe4\r\n"},
+        {{.envid = {"", 0}, .ret = SMTP_RET_HDRS, .smtputf8 = true, .requiretls = true},
+         12,
+         QUEUE_RET_HDRS,
+         "",
+         ""},
+    };
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct intake_client client = {.helo = "c", .address = "192.0.2.7", .tls = ""};
+        struct queue_message *message = NULL;
+        struct world w;
+        uint64_t id = 0;
+        set_up(&w);
+        struct intake *intake = intake_new(&w.worker, w.settings, &w.config->listeners[0],
+                                           STR("me@sender.example"), &cases[i].mail);
+        assert_int_equal(intake_add_recipient(intake, STR("a@d.example"), STR("d.example"),
+                                              QUEUE_NOTIFY_FAILURE | QUEUE_NOTIFY_EXPANDED,
+                                              (struct str){"rfc822;list@xyz", 13}),
+                         INTAKE_RCPT_OK);
+        assert_int_equal(intake_add_recipient(intake, STR("b@d.example"), STR("d.example"),
+                                              QUEUE_NOTIFY_NEVER, STR("")),
+                         INTAKE_RCPT_OK);
+        assert_int_equal(add(intake, "c@d.example"), INTAKE_RCPT_OK);
+        assert_int_equal(add(intake, "a@d.example"), INTAKE_RCPT_OK); /* as it was named first */
+        assert_int_equal(intake_begin(intake, &client), 0);
+        feed(intake, cases[i].content, strlen(cases[i].content), 4);
+        finish(&w, intake);
+        assert_true(queue_id_parse(w.id, strlen(w.id), &id));
+        assert_int_equal(queue_read_message(w.fixture->queue, id, &message), 0);
+        const struct queue_envelope *envelope = queue_message_envelope(message);
+        assert_int_equal(envelope->flags, cases[i].flags);
+        assert_int_equal(envelope->ret, cases[i].ret);
+        assert_string_equal(envelope->envid, cases[i].envid);
+        assert_int_equal(envelope->recipient_count, 3);
+        assert_int_equal(envelope->recipients[0].notify,
+                         QUEUE_NOTIFY_FAILURE | QUEUE_NOTIFY_EXPANDED);
+        assert_string_equal(envelope->recipients[0].orcpt, "rfc822;list@x");
+        assert_int_equal(envelope->recipients[1].notify, QUEUE_NOTIFY_NEVER);
+        assert_string_equal(envelope->recipients[1].orcpt, "");
+        assert_int_equal(envelope->recipients[2].notify, 0);
+        queue_message_free(&message);
+        tear_down(&w);
+    }
+}
+
+/* RCPT of an alias: each address has what goes along, the first new one the mark. */
+static void test_alias(void **unused)
+{
+    static const struct {
+        const char *address;
+        uint8_t notify;
+        const char *orcpt;
+    } want[] = {
+        {"b@d.example", QUEUE_NOTIFY_NEVER, ""},
+        {"a@d.example", QUEUE_NOTIFY_FAILURE | QUEUE_NOTIFY_EXPANDED,
+         "rfc822;all@mta.sender.example"},
+        {"c@d.example", QUEUE_NOTIFY_FAILURE, "rfc822;all@mta.sender.example"},
+    };
+    struct intake_client client = {.helo = "c", .address = "192.0.2.7", .tls = ""};
+    struct smtp_verdict verdict = {.code = 0};
+    struct smtp_rcpt rcpt = {
+        .address = {.whole = STR("b@d.example"), .local = STR("b"), .domain = STR("d.example")},
+        .notify = SMTP_NOTIFY_NEVER,
+        .orcpt = STR("")};
+    struct queue_message *message = NULL;
+    struct session session = {.worker = NULL};
+    struct world w;
+    uint64_t id = 0;
+    (void)unused;
+    set_up(&w);
+    session.settings = w.settings;
+    session.listener = &w.config->listeners[0];
+    session.intake = intake_new(&w.worker, w.settings, session.listener, STR("me@x"), &plain);
+    session_on_rcpt(&rcpt, &verdict, &session);
+    rcpt.address = (struct smtp_address){.whole = STR("all"), .local = STR("all")};
+    rcpt.notify = SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE;
+    session_on_rcpt(&rcpt, &verdict, &session);
+    assert_int_equal(verdict.code, 0);
+    assert_int_equal(intake_begin(session.intake, &client), 0);
+    finish(&w, session.intake);
+    assert_true(queue_id_parse(w.id, strlen(w.id), &id));
+    assert_int_equal(queue_read_message(w.fixture->queue, id, &message), 0);
+    const struct queue_envelope *envelope = queue_message_envelope(message);
+    assert_int_equal(envelope->recipient_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(envelope->recipients[i].address, want[i].address);
+        assert_int_equal(envelope->recipients[i].notify, want[i].notify);
+        assert_string_equal(envelope->recipients[i].orcpt, want[i].orcpt);
+    }
+    queue_message_free(&message);
+    tear_down(&w);
+}
+
 static void test_recipients(void **unused)
 {
     struct world w;
     (void)unused;
     set_up(&w);
     struct intake *intake =
-        intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), false);
-    assert_int_equal(intake_add_recipient(intake, STR("a@dest.example"), STR("dest.example")),
-                     INTAKE_RCPT_OK);
-    assert_int_equal(intake_add_recipient(intake, STR("A@dest.example"), STR("dest.example")),
-                     INTAKE_RCPT_OK);
-    assert_int_equal(intake_add_recipient(intake, STR("a@[192.0.2.1]"), STR("[192.0.2.1]")),
-                     INTAKE_RCPT_OK);
-    assert_int_equal(intake_add_recipient(intake, STR("a@-"), STR("a..b")), INTAKE_RCPT_NO_DOMAIN);
+        intake_new(&w.worker, w.settings, &w.config->listeners[0], STR(""), &plain);
+    assert_int_equal(add(intake, "a@dest.example"), INTAKE_RCPT_OK);
+    assert_int_equal(add(intake, "A@dest.example"), INTAKE_RCPT_OK);
+    assert_int_equal(add(intake, "a@[192.0.2.1]"), INTAKE_RCPT_OK);
+    assert_int_equal(add(intake, "a@a..b"), INTAKE_RCPT_NO_DOMAIN);
     /* an alias that stopped half-way leaves nobody behind */
     size_t kept = atomic_load(&w.submit.kept_used);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(intake_recipient_count(intake), 3);
-        assert_int_equal(intake_add_recipient(intake, STR("b@dest.example"), STR("dest.example")),
-                         INTAKE_RCPT_OK);
-        assert_int_equal(intake_add_recipient(intake, STR("c@dest.example"), STR("dest.example")),
-                         INTAKE_RCPT_OK);
+        assert_int_equal(add(intake, "b@dest.example"), INTAKE_RCPT_OK);
+        assert_int_equal(add(intake, "c@dest.example"), INTAKE_RCPT_OK);
         assert_int_equal(intake_recipient_count(intake), 5);
+        assert_int_equal(intake_add_recipient(intake, STR("d@dest.example"), STR("dest.example"),
+                                              QUEUE_NOTIFY_NEVER, STR("rfc822;d@dest.example")),
+                         INTAKE_RCPT_OK);
         intake_drop_recipients(intake, 3);
         assert_int_equal(atomic_load(&w.submit.kept_used), kept);
     }
@@ -440,10 +558,8 @@ static void test_no_room(void **unused)
     assert_int_equal(atomic_load(&w.submit.budget_used), 0);
 
     atomic_fetch_add(&w.submit.kept_used, SUBMIT_KEPT_MAX - kept); /* of other sessions */
-    assert_int_equal(intake_add_recipient(intake, STR("c@dest.example"), STR("dest.example")),
-                     INTAKE_RCPT_NO_ROOM);
-    assert_int_equal(intake_add_recipient(intake, STR("you@DEST.example"), STR("DEST.example")),
-                     INTAKE_RCPT_OK); /* is there already */
+    assert_int_equal(add(intake, "c@dest.example"), INTAKE_RCPT_NO_ROOM);
+    assert_int_equal(add(intake, "you@DEST.example"), INTAKE_RCPT_OK); /* is there already */
     feed(intake, "To: y\r\n", 7, 7);
     assert_int_equal(atomic_load(&w.submit.kept_used), SUBMIT_KEPT_MAX - 12);
     atomic_fetch_sub(&w.submit.kept_used, SUBMIT_KEPT_MAX - kept);
@@ -464,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_recipients),     cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_envelope),       cmocka_unit_test(test_received),
         cmocka_unit_test(test_repeated_field), cmocka_unit_test(test_author),
+        cmocka_unit_test(test_asked),          cmocka_unit_test(test_alias),
     };
     int failed = tls_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
     tls_deinit();

@@ -11,6 +11,7 @@
 
 #include "mta/base/buf.h"
 #include "mta/submit/rewrite.h"
+#include "queue/queue.h"
 
 #define SYSTEM                                                                                     \
     "hostname: mail.example.com\n"                                                                 \
@@ -187,13 +188,98 @@ static void test_long_chain(void **state)
     free(yaml);
 }
 
+/* ---- what goes along: RFC 3461 section 5.2.7 ---- */
+
+enum {
+    NEVER = QUEUE_NOTIFY_NEVER,
+    SUCCESS = QUEUE_NOTIFY_SUCCESS,
+    FAILURE = QUEUE_NOTIFY_FAILURE,
+    DELAY = QUEUE_NOTIFY_DELAY,
+    EXPANDED = QUEUE_NOTIFY_EXPANDED,
+};
+
+static const struct asked_row {
+    const char *recipient;
+    unsigned notify;
+    const char *orcpt;
+    unsigned want_notify;
+    const char *want_orcpt;
+} asked_rows[] = {
+    /* a name that stands for itself, or for one: all as it was given */
+    {"bert@dest.example", 0, "", 0, ""},
+    {"bert@dest.example", SUCCESS | DELAY, "", SUCCESS | DELAY, ""},
+    {"bert@dest.example", SUCCESS, "rfc822;x@y", SUCCESS, "rfc822;x@y"},
+    {"bert@dest.example", 0, "rfc822;x@y", 0, "rfc822;x@y"},
+    {"bert", SUCCESS, "", SUCCESS, ""}, /* completed, not renamed */
+    {"Postmaster", NEVER, "", NEVER, "rfc822;Postmaster@example.com"},
+    {"own1", SUCCESS | FAILURE, "", SUCCESS | FAILURE, "rfc822;own1@example.com"},
+    {"own1@LocalHost", SUCCESS, "", SUCCESS, "rfc822;own1@LocalHost"},
+    {"own1", SUCCESS, "utf-8;x@y", SUCCESS, "utf-8;x@y"},
+    {"own1", 0, "", 0, ""}, /* nothing was asked: nothing is said */
+    {"own1", 0, "rfc822;x@y", 0, "rfc822;x@y"},
+    /* one that stands for several: success is told here, the rest as it was given */
+    {"ops", SUCCESS | FAILURE | DELAY, "", FAILURE | DELAY | EXPANDED, "rfc822;ops@example.com"},
+    {"ops", SUCCESS | DELAY, "rfc822;x@y", DELAY | EXPANDED, "rfc822;x@y"},
+    {"ops", SUCCESS, "", NEVER | EXPANDED, "rfc822;ops@example.com"},
+    {"ops", FAILURE, "", FAILURE, "rfc822;ops@example.com"},
+    {"ops", NEVER, "rfc822;x@y", NEVER, "rfc822;x@y"},
+    {"ops", 0, "", 0, ""},
+    {"keep", SUCCESS, "", NEVER | EXPANDED, "rfc822;keep@example.com"},
+    {"same", SUCCESS, "", SUCCESS, "rfc822;same@example.com"},       /* one, twice */
+    {"a+b=~", SUCCESS, "", SUCCESS, "rfc822;a+2Bb+3D~@example.com"}, /* xtext */
+};
+
+static void test_asked(void **state)
+{
+    const struct config *config = parse(SYSTEM "  own1: who@person.example\n"
+                                               "  same: [again, who@person.example]\n"
+                                               "  again: who@person.example\n"
+                                               "  a+b=~: who@person.example\n"
+                                               "postmaster: who@person.example\n");
+    (void)state;
+    for (size_t i = 0; i < sizeof asked_rows / sizeof asked_rows[0]; i++) {
+        const struct asked_row *row = &asked_rows[i];
+        struct smtp_rcpt rcpt = {.address = address_of(row->recipient),
+                                 .notify = row->notify,
+                                 .orcpt = str_from(row->orcpt)};
+        struct rewrite_asked asked;
+        rewrite_asked(config, &rcpt, true, &asked);
+        free((char *)rcpt.address.whole.p - 1);
+        if (asked.notify != row->want_notify || strcmp(asked.orcpt, row->want_orcpt) != 0)
+            fail_msg("%s %u %s: %u %s", row->recipient, row->notify, row->orcpt,
+                     (unsigned)asked.notify, asked.orcpt);
+    }
+    config_unref(&config);
+}
+
+static void test_asked_bounds(void **state)
+{
+    const struct config *config = parse("hostname: a.example\npostmaster: who@person.example\n");
+    char orcpt[SMTP_ORCPT_MAX];
+    struct smtp_rcpt rcpt = {.notify = SMTP_NOTIFY_SUCCESS, .orcpt = {orcpt, sizeof orcpt}};
+    struct rewrite_asked asked;
+    (void)state;
+    memset(orcpt, 'o', sizeof orcpt);
+    rcpt.address = (struct smtp_address){.whole = STR("postmaster"), .local = STR("postmaster")};
+    rewrite_asked(config, &rcpt, false, &asked);
+    assert_memory_equal(asked.orcpt, orcpt, sizeof orcpt);
+    assert_int_equal(strlen(asked.orcpt), sizeof orcpt);
+
+    rcpt.orcpt.len = 0;
+    rewrite_asked(config, &rcpt, false, &asked);
+    assert_string_equal(asked.orcpt, "rfc822;postmaster@a.example");
+    rcpt.address = (struct smtp_address){.whole = STR("bert"), .local = STR("bert")};
+    rewrite_asked(config, &rcpt, false, &asked); /* will be refused */
+    assert_string_equal(asked.orcpt, "");
+    config_unref(&config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recipients),
-        cmocka_unit_test(test_not_completed),
-        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_long_chain),
+        cmocka_unit_test(test_recipients), cmocka_unit_test(test_not_completed),
+        cmocka_unit_test(test_bounds),     cmocka_unit_test(test_long_chain),
+        cmocka_unit_test(test_asked),      cmocka_unit_test(test_asked_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
