@@ -1,5 +1,6 @@
 /* mta/sendmail/main.c - sendmail(1) for applications that pipe their mail to a command. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,11 +51,23 @@ static int run(const struct sendmail_options *options, struct sendmail_verdict *
     unreachable_bug();
 }
 
+/* A caller may have closed some of the three: the socket would get their number, and be taken for
+ * standard input or get words meant for people. Reading such a standard input still fails. */
+static void hold_descriptors(void)
+{
+    int fd = 0;
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_WRONLY);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct sendmail_options options;
     struct sendmail_verdict verdict = {.code = EX_OK};
     char error[300];
+    hold_descriptors();
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that left is an error like any other */
     if (sendmail_options_parse(argc, argv, &options, error, sizeof error) < 0)
         (void)sendmail_fail(&verdict, EX_USAGE, "%s", error);

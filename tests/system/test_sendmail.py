@@ -127,6 +127,10 @@ def test_options(bed):
     assert got.recipients == ["bert@dest.example"] and b"\nBcc" not in got.content and parsed(got)["From"].addresses[0].display_name
     for evil in ("a@dest.example>\r\nRCPT TO:<eve@dest.example", '"x>\r\nRCPT TO:<eve@dest.example>\r\nNOOP "@dest.example'):
         assert bed.refused("-f", evil, "bert@dest.example") and bed.refused(evil)
+    # without a standard input the socket must not become one
+    done = subprocess.run(["sh", "-c", 'exec "$0" -C "$1" -bs <&-', bed.mta.program("mta-sendmail"), str(bed.mta.config_path)],
+                          env=bed.mta.environment(), capture_output=True, timeout=60)
+    assert done.stdout.count(b"\r\n") == 1 and not bed.mta.events("reject")
     # -bp: as mtactl list
     done = bed.run("-bp")
     assert not done.returncode and done.stdout == bed.mta.ctl_run("list").stdout
