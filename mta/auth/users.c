@@ -14,8 +14,6 @@
 #include "mta/auth/base64.h"
 
 enum {
-    FILE_MAX_BYTES = 16 * 1024 * 1024,
-    LINE_MAX_BYTES = 64 * 1024,
     PATTERN_MAX_BYTES = 320,
     COUNT_MIN = 4096, /* RFC 7677 section 4 */
     COUNT_MAX = 10 * 1000 * 1000,
@@ -258,7 +256,7 @@ static const char *read_line(struct str line, struct record **record_out)
     struct auth_scram scram = {0};
     size_t count = 0;
 
-    if (line.len > LINE_MAX_BYTES)
+    if (line.len > AUTH_LINE_MAX_BYTES)
         return "the line is longer than 64 KiB";
     if (memchr(line.p, '\0', line.len) != NULL)
         return "there is a NUL in the line";
@@ -358,7 +356,7 @@ static const char *read_open_file(int fd, struct str *bytes_out)
         return strerror(errno);
     if (!S_ISREG(info.st_mode))
         return "not a regular file";
-    if (info.st_size > FILE_MAX_BYTES)
+    if (info.st_size > AUTH_FILE_MAX_BYTES)
         return "larger than 16 MiB";
     size_t size = (size_t)info.st_size, len = 0;
     char *bytes = mem_alloc(size + 1);

@@ -16,6 +16,8 @@ enum {
     AUTH_NAME_MAX_BYTES = 255,
     AUTH_SALT_MAX_BYTES = 64,
     AUTH_KEY_BYTES = 32, /* SHA-256 */
+    AUTH_FILE_MAX_BYTES = 16 * 1024 * 1024,
+    AUTH_LINE_MAX_BYTES = 64 * 1024,
 };
 
 struct auth_user {
@@ -47,7 +49,7 @@ struct auth_users;
  * @param error "path:line: what is wrong" or "path: reason"
  * @return 0; -1: it cannot be read, or a line is wrong (nothing is taken from a faulty file)
  *
- * At most 16 MiB. Blocks on file I/O.
+ * At most AUTH_FILE_MAX_BYTES. Blocks on file I/O.
  */
 MUST_USE int auth_users_load(const char *path, struct auth_users **users_out, char *error,
                              size_t error_size);

@@ -17,8 +17,6 @@
 
 enum {
     TRIES = 100, /* to get the lock of a file that others keep replacing */
-    FILE_MAX_BYTES = 16 * 1024 * 1024,
-    LINE_MAX_BYTES = 64 * 1024,
     PATH_MAX_BYTES = 4096,
 };
 
@@ -77,7 +75,7 @@ static int lock_file(struct open_file *file, bool make)
 
 static int read_text(struct open_file *file)
 {
-    if (!S_ISREG(file->info.st_mode) || file->info.st_size > FILE_MAX_BYTES) {
+    if (!S_ISREG(file->info.st_mode) || file->info.st_size > AUTH_FILE_MAX_BYTES) {
         snprintf(file->error, file->error_size, "%s: not a regular file of at most 16 MiB",
                  file->path);
         return -1;
@@ -103,7 +101,7 @@ static int read_text(struct open_file *file)
 static int open_file(struct open_file *file, const struct auth_edit *edit, bool make,
                      struct auth_users **users_out)
 {
-    buf_init(&file->text, FILE_MAX_BYTES + LINE_MAX_BYTES + 2);
+    buf_init(&file->text, AUTH_FILE_MAX_BYTES + AUTH_LINE_MAX_BYTES + 2);
     if (resolve(file, edit->path) < 0 || lock_file(file, make) < 0 || read_text(file) < 0)
         return -1;
     return auth_users_parse(buf_str(&file->text), file->path, users_out, file->error,
@@ -217,7 +215,7 @@ static int change(struct open_file *file, const struct auth_edit *edit, struct s
     struct buf changed;
     int rc;
 
-    buf_init(&changed, FILE_MAX_BYTES);
+    buf_init(&changed, AUTH_FILE_MAX_BYTES);
     put_line(&changed, buf_str(&file->text), name, line);
     if (changed.overflow) {
         snprintf(file->error, file->error_size, "%s: it would be larger than 16 MiB", file->path);
@@ -314,7 +312,7 @@ enum auth_edit_result auth_edit_add(const struct auth_edit *edit, struct str nam
         snprintf(error, error_size, "%s", fault);
         return AUTH_EDIT_FAILED;
     }
-    buf_init(&line, LINE_MAX_BYTES + 1);
+    buf_init(&line, AUTH_LINE_MAX_BYTES + 1);
     make_line(&line, name, &prepared); /* before the lock: it takes its time */
     password_wipe(&prepared);
     if (open_file(&file, edit, true, &users) == 0)
