@@ -262,6 +262,7 @@ static void deliver_plain(struct stream *stream)
 static void shake_hands(struct stream *stream)
 {
     struct tls_verdict verdict;
+    stream->shake_due = false;
     int rc = tls_session_handshake(stream->tls);
     stream_mark(stream);
     if (rc == TLS_AGAIN)
@@ -281,12 +282,14 @@ static void shake_hands(struct stream *stream)
 
 static void on_cipher(struct stream *stream, const char *bytes, size_t len)
 {
-    if (tls_session_feed(stream->tls, bytes, len) < 0)
+    if (tls_session_feed(stream->tls, bytes, len) < 0) {
         end_tls(stream);
-    else if (stream->tls_state == STREAM_TLS_HANDSHAKE)
-        shake_hands(stream);
-    else
+    } else if (stream->tls_state == STREAM_TLS_HANDSHAKE) {
+        stream->shake_due = true;
+        stream_mark(stream);
+    } else {
         deliver_plain(stream);
+    }
 }
 
 /* ---- reading ---- */
@@ -322,6 +325,11 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 
 static void on_read_end(struct stream *stream, int error)
 {
+    if (stream->shake_due && stream->life == STREAM_OPEN) {
+        shake_hands(stream); /* what came before its end may say why */
+        if (stream->life != STREAM_OPEN)
+            return;
+    }
     stream->reading = false;
     stream->peer_done = true;
     uv_read_stop((uv_stream_t *)&stream->tcp);
@@ -461,6 +469,12 @@ void stream_settle(struct stream *stream)
         return;
     if (stream->behind && !stream->paused && stream->tls_state == STREAM_TLS_OPEN)
         deliver_plain(stream);
+    if (stream->shake_due && stream->life == STREAM_OPEN) {
+        if (stream_turn_has_time(stream->turn))
+            shake_hands(stream);
+        else
+            stream_mark(stream); /* the next turn */
+    }
     flush(stream);
     if (stream->tls_state == STREAM_TLS_WAITING && stream->life == STREAM_OPEN &&
         stream->clear_left == 0 && buf_len(&stream->flight) == 0) {

@@ -61,6 +61,7 @@ struct stream {
     bool reading;             /* libuv reads: follows the states at the end of the turn */
     bool accepted;            /* not made by stream_connect() */
     bool paused;
+    bool shake_due; /* bytes of the handshake have come, the end of the turn works on them */
     bool behind;    /* bytes wait in the session or in `inbox` for on_bytes */
     bool draining;  /* on_drain is due when nothing is pending */
     bool peer_done; /* no more bytes can come */
@@ -85,6 +86,8 @@ void stream_turn_leave(struct stream_turn *turn);
 /* Let stream_settle() look at it at the end of the turn. */
 void stream_mark(struct stream *stream);
 void stream_unmark(struct stream *stream);
+/* Is there time in this turn for one more step of a handshake? */
+bool stream_turn_has_time(struct stream_turn *turn);
 /* STREAM_READ_BYTES and STREAM_PLAIN_BYTES that live until the callback of the loop returns. */
 char *stream_turn_read_buffer(struct stream_turn *turn);
 char *stream_turn_plain_buffer(struct stream_turn *turn);

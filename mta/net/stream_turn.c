@@ -8,12 +8,18 @@
 
 TAILQ_HEAD(stream_list, stream);
 
+/* Steps of handshakes at the end of a turn. Each may cost milliseconds of arithmetic, and when
+ * thousands of clients come back at once, those that are in already must not wait for all of them.
+ */
+#define HANDSHAKES_A_TURN 4
+
 struct stream_turn {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle; /* runs while streams wait: the loop must not sleep */
     struct stream_list dirty;
     size_t dirty_count;
+    unsigned handshakes; /* worked on at this end of a turn */
     size_t streams;
     unsigned handles_open;
     char *read_buffer, *plain_buffer;
@@ -24,6 +30,7 @@ static _Thread_local struct stream_turn *current;
 
 static void settle_all(struct stream_turn *turn)
 {
+    turn->handshakes = 0;
     /* Those that become dirty meanwhile wait for the next turn: one busy stream starves nobody. */
     for (size_t n = turn->dirty_count; n > 0 && turn->dirty_count > 0; n--) {
         struct stream *stream = TAILQ_FIRST(&turn->dirty);
@@ -114,6 +121,11 @@ void stream_unmark(struct stream *stream)
     stream->dirty = false;
     TAILQ_REMOVE(&stream->turn->dirty, stream, link);
     stream->turn->dirty_count--;
+}
+
+bool stream_turn_has_time(struct stream_turn *turn)
+{
+    return ++turn->handshakes <= HANDSHAKES_A_TURN;
 }
 
 char *stream_turn_read_buffer(struct stream_turn *turn)

@@ -56,6 +56,38 @@ static void free_pair(struct pair *pair)
     RUN_UNTIL(stream_open_count() == 0);
 }
 
+/* Not all of them in one turn of the loop: others are served in between. */
+static void many_handshakes_take_turns(void **state)
+{
+    enum { PAIRS = 100 };
+    struct pair pairs[PAIRS];
+    unsigned done = 0, most = 0;
+    (void)state;
+    for (int i = 0; i < PAIRS; i++)
+        pairs[i] = connect_pair();
+    for (int i = 0; i < PAIRS; i++) {
+        stream_start_tls(pairs[i].client->stream, client_session(), 20000, NULL);
+        stream_start_tls(pairs[i].server->stream, server_session(), 20000, NULL);
+    }
+    uint64_t too_late_ms = time_monotonic_ms() + 20000;
+    while (done < 2 * PAIRS) {
+        unsigned before = done;
+        assert_true(time_monotonic_ms() < too_late_ms);
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+        done = 0;
+        for (int i = 0; i < PAIRS; i++)
+            done += pairs[i].client->shook + pairs[i].server->shook;
+        if (done - before > most)
+            most = done - before;
+    }
+    assert_true(most <= 8); /* the turn has two ends */
+    for (int i = 0; i < PAIRS; i++) {
+        free_owner(pairs[i].client);
+        free_owner(pairs[i].server);
+    }
+    RUN_UNTIL(stream_open_count() == 0);
+}
+
 static void starttls_both_ways(void **state)
 {
     (void)state;
@@ -481,6 +513,7 @@ int main(void)
 #define STREAM_TEST(f) cmocka_unit_test_setup_teardown(f, start_loop, stop_loop)
     const struct CMUnitTest tests[] = {
         STREAM_TEST(starttls_both_ways),
+        STREAM_TEST(many_handshakes_take_turns),
         STREAM_TEST(implicit_tls_keeps_what_came_first),
         STREAM_TEST(carries_much_in_bounded_memory),
         STREAM_TEST(closes_inside_any_callback),
