@@ -79,8 +79,11 @@ static const char *ask_line(const char *prompt, struct typed *typed)
         return strerror(errno);
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
-    for (size_t i = 0; i < SIGNALS; i++)
+    for (size_t i = 0; i < SIGNALS; i++) {
         (void)sigaction(signals[i], &note, &former[i]);
+        if (former[i].sa_handler == SIG_IGN) /* as nohup wants it */
+            (void)sigaction(signals[i], &former[i], NULL);
+    }
     (void)fputs(prompt, stderr);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     const char *fault = read_line(typed);

@@ -84,9 +84,13 @@ def test_a_terminal_shows_what_is_typed_afterwards(mta, end):
     def echoes():
         return bool(termios.tcgetattr(theirs)[3] & termios.ECHO)
 
+    def at_a_terminal_of_its_own():
+        os.close(os.open(os.ttyname(0), os.O_RDWR))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+
     with subprocess.Popen([mta.program("mtactl"), "--config", str(mta.config_path), "user", "add", "dora"], stdin=theirs,
                           stdout=theirs, stderr=theirs, start_new_session=True, env=mta.environment(),
-                          preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR))) as asking:  # its own terminal
+                          preexec_fn=at_a_terminal_of_its_own) as asking:
         shown, deadline = b"", time.monotonic() + 20
         while b"Password: " not in shown:
             shown += os.read(ours, 1000)
