@@ -297,8 +297,9 @@ static void on_cipher(struct stream *stream, const char *bytes, size_t len)
 static bool may_read(const struct stream *stream)
 {
     switch (stream->life) {
-    case STREAM_OPEN:
-        return !stream->peer_done && (!stream->paused || is_handshaking(stream));
+    case STREAM_OPEN: /* whose turn to shake hands has not come waits with what it has */
+        return !stream->peer_done && !stream->shake_due &&
+               (!stream->paused || is_handshaking(stream));
     case STREAM_CLOSING:
     case STREAM_SHUT:
         return !stream->peer_done;
@@ -487,6 +488,6 @@ void stream_settle(struct stream *stream)
     if (stream->life == STREAM_GONE)
         return;
     set_reading(stream, may_read(stream));
-    if (stream->error < 0 && !stream->reading)
+    if (stream->error < 0 && !stream->reading && !stream->shake_due)
         end(stream, STREAM_END_ERROR, uv_strerror(stream->error));
 }

@@ -1,5 +1,7 @@
 /* tests/unit/test_net_stream_tls.c - streams under TLS: against each other, and against raw peers
  * that inject, stall, stop half way or break. */
+#include <sys/ioctl.h>
+
 #include "test_net_support.h"
 #include "test_tls_support.h"
 
@@ -85,6 +87,50 @@ static void many_handshakes_take_turns(void **state)
         free_owner(pairs[i].client);
         free_owner(pairs[i].server);
     }
+    RUN_UNTIL(stream_open_count() == 0);
+}
+
+/* Whose turn has not come lets lie in its socket what it sends: a crowd takes no memory of ours. */
+static void a_crowd_is_not_read_ahead(void **state)
+{
+    enum { CROWD = 100, SENT = 200000, TURNS = 6 }; /* 8 a turn at most */
+    static const char nonsense[SENT];
+    struct owner *owners[CROWD];
+    int peers[CROWD], fds[CROWD];
+    int waiting = 0;
+    struct sockaddr_in address;
+    int listener = listen_on_loopback(&address);
+    (void)state;
+    for (int i = 0; i < CROWD; i++) {
+        peers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(peers[i], (const struct sockaddr *)&address, sizeof address), 0);
+        set_nonblocking(peers[i]);
+        fds[i] = accept(listener, NULL, NULL);
+        owners[i] = new_owner();
+        owners[i]->stream = stream_accept_fd(&loop, fds[i], &notes, owners[i]);
+        stream_start_tls(owners[i]->stream, server_session(), 20000, NULL);
+    }
+    (void)uv_run(&loop, UV_RUN_NOWAIT); /* they wait for a first record */
+    for (int i = 0; i < CROWD; i++)
+        assert_true(write(peers[i], nonsense, SENT) > 0);
+    for (int i = 0; i < TURNS; i++)
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < CROWD; i++) {
+        int unread = 0;
+        if (owners[i]->ended > 0)
+            continue;
+        waiting++;
+        assert_int_equal(ioctl(fds[i], FIONREAD, &unread), 0);
+        assert_true(unread > 0);
+    }
+    assert_true(waiting >= CROWD / 2);
+    for (int i = 0; i < CROWD; i++) {
+        RUN_UNTIL(owners[i]->ended == 1);
+        assert_int_equal(owners[i]->how, STREAM_END_TLS);
+        free_owner(owners[i]);
+        close(peers[i]);
+    }
+    close(listener);
     RUN_UNTIL(stream_open_count() == 0);
 }
 
@@ -514,6 +560,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STREAM_TEST(starttls_both_ways),
         STREAM_TEST(many_handshakes_take_turns),
+        STREAM_TEST(a_crowd_is_not_read_ahead),
         STREAM_TEST(implicit_tls_keeps_what_came_first),
         STREAM_TEST(carries_much_in_bounded_memory),
         STREAM_TEST(closes_inside_any_callback),
