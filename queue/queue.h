@@ -6,7 +6,8 @@
  *   - queue_read_* : any thread; one LMDB read transaction a thread, held at most 10 ms.
  * Everything the writer finds waiting goes into one transaction (at most 4 MiB of body or 20 ms of
  * work), is committed (synced), and only then reported. A lone message is committed at once; outcomes
- * join the next accept's transaction, or are committed alone 5 ms after the first one waits.
+ * join the next accept's transaction, or are committed alone 5 ms after the first one waits. While mail
+ * comes in, those that end nothing (deferred, parked) may wait for up to 250 ms, to be committed together.
  * Three lines wait for the writer: what accepts mail, outcomes and parking, admin's steps. Accepting goes
  * first; the others have a third of a transaction's working time while it waits, so that neither flood
  * delays the other by more than a commit. With an admin's steps in line they have 1 to 10 ms each: as

@@ -57,9 +57,9 @@ struct queue_job_type {
 struct queue_job {
     struct queue_job *next;
     const struct queue_job_type *type;
-    bool urgent; /* commit as soon as possible; else wait for company */
+    bool urgent;  /* commit as soon as possible; else wait for company */
     bool patient; /* an outcome that ends nothing: may wait while senders come and go */
-    bool grows;  /* stores new bytes: a full store refuses it, others are tried again alone */
+    bool grows;   /* stores new bytes: a full store refuses it, others are tried again alone */
     bool tried;  /* was in a transaction that failed */
     int result;
     int refused;      /* not 0: decided without the store */
