@@ -47,21 +47,26 @@ int auth_set_users_file(struct auth *auth, const char *path, char *error, size_t
     return rc;
 }
 
-static void read_again(struct auth *auth)
+/* @return false: it is to be looked at again though it has not changed, since it was for want of
+ * descriptors or memory that it could not be opened: who was removed must not stay for that */
+static bool read_again(struct auth *auth)
 {
     struct auth_users *users = NULL;
     char error[512];
 
+    errno = 0;
     if (auth_users_load(auth->path, &users, error, sizeof error) < 0) {
+        bool passes = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
         char text[sizeof error + 32];
         snprintf(text, sizeof text, "%s; the former users stay", error);
         log_event(auth->log, LOG_LEVEL_WARNING, "reload", LOG_T("file", auth->path),
                   LOG_T("text", text));
-        return;
+        return !passes;
     }
     log_event(auth->log, LOG_LEVEL_INFO, "reload", LOG_T("file", auth->path),
               LOG_I("users", (int64_t)auth_users_count(users)));
     replace_users(auth, users);
+    return true;
 }
 
 void auth_look_at_file(struct auth *auth)
@@ -75,8 +80,7 @@ void auth_look_at_file(struct auth *auth)
             memset(&file, 0, sizeof file);
         if (!auth->file_known || !same_file(&file, &auth->file)) {
             auth->file = file;
-            auth->file_known = true;
-            read_again(auth);
+            auth->file_known = read_again(auth);
         }
     }
     pthread_mutex_unlock(&auth->file_lock);

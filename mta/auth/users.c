@@ -383,8 +383,10 @@ int auth_users_load(const char *path, struct auth_users **users_out, char *error
     /* O_NONBLOCK: a FIFO in the place of a file must not hang the start. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        snprintf(error, error_size, "%s: %s%s", path, strerror(errno),
-                 errno == ENOENT ? " (`mtactl user add` makes it)" : "");
+        int failure = errno;
+        snprintf(error, error_size, "%s: %s%s", path, strerror(failure),
+                 failure == ENOENT ? " (`mtactl user add` makes it)" : "");
+        errno = failure;
         return -1;
     }
     const char *reason = read_open_file(fd, &bytes);

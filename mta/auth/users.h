@@ -49,7 +49,7 @@ struct auth_users;
  * @param error "path:line: what is wrong" or "path: reason"
  * @return 0; -1: it cannot be read, or a line is wrong (nothing is taken from a faulty file)
  *
- * At most AUTH_FILE_MAX_BYTES. Blocks on file I/O.
+ * At most AUTH_FILE_MAX_BYTES. Blocks on file I/O. Where it could not be opened, errno tells why.
  */
 MUST_USE int auth_users_load(const char *path, struct auth_users **users_out, char *error,
                              size_t error_size);

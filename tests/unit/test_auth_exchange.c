@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "mta/auth/auth.h"
@@ -309,6 +310,16 @@ static void test_the_file_is_looked_at(void **state)
     (void)state;
 
     assert_int_equal(log_in(&client, "late", "password").kind, AUTH_WRONG);
+    write_file(LINE("late") LINE("user") LINE("user2"));
+    assert_int_equal(log_in(&client, "late", "password").kind, AUTH_ACCEPTED);
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    write_file(LINE("user") LINE("user2"));
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0); /* it cannot be opened now */
+    assert_int_equal(log_in(&client, "late", "password").kind, AUTH_ACCEPTED);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(log_in(&other, "late", "password").kind, AUTH_WRONG);
     write_file(LINE("late") LINE("user") LINE("user2"));
     assert_int_equal(log_in(&client, "late", "password").kind, AUTH_ACCEPTED);
     write_file("nonsense\n");
